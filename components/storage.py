@@ -1,0 +1,203 @@
+"""The one S3 client: small documents, create-only writes, listings, and clear errors."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+)
+
+from serving.errors import InputError
+
+if TYPE_CHECKING:
+    from types_boto3_s3.client import S3Client
+
+TRANSFERS = 16
+"""Requests at once: 16 threads move small objects 2.5 to 3.5 times as fast as one."""
+
+_CREDENTIAL_CODES = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
+_ABSENT_CODES = {"404", "NoSuchKey", "NotFound"}
+_CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
+
+
+@cache
+def client() -> "S3Client":
+    """The process's S3 client; endpoint and credentials come from the usual AWS variables.
+
+    Eight attempts outlast about 30 seconds of SlowDown answers; boto3's three give up after 3.
+    """
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": 8},
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=2 * TRANSFERS,
+    )
+    return boto3.client("s3", config=config)
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Bucket and key of `s3://bucket/key`; raises InputError for anything else."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket:
+        raise InputError(f"{uri!r} is not an S3 address; write s3://bucket/prefix.")
+    return bucket, key.strip("/")
+
+
+@contextmanager
+def errors(uri: str) -> Iterator[None]:
+    """Turn boto3's failures into InputError that names `uri`, the cause and the remedy."""
+    try:
+        yield
+    except EndpointConnectionError as error:
+        raise InputError(
+            f"no S3 server answers for {uri} ({error}). Start the server, or set "
+            "AWS_ENDPOINT_URL_S3 to where it listens."
+        ) from error
+    except ConnectTimeoutError as error:
+        raise InputError(
+            f"the S3 server for {uri} did not answer in time ({error}). Check "
+            "AWS_ENDPOINT_URL_S3 and the network between here and there."
+        ) from error
+    except (NoCredentialsError, NoRegionError) as error:
+        raise InputError(
+            f"{uri} cannot be reached: {error}. Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+            "AWS_DEFAULT_REGION, or give the pod a role."
+        ) from error
+    except ClientError as error:
+        raise _explained(uri, error) from error
+    except BotoCoreError as error:
+        raise InputError(
+            f"S3 failed for {uri}: {error}. Check the server and try again."
+        ) from error
+
+
+def _explained(uri: str, error: ClientError) -> InputError:
+    code = error.response.get("Error", {}).get("Code", "")
+    if code in _CREDENTIAL_CODES:
+        return InputError(
+            f"the S3 server refused the credentials for {uri} ({code}). Check AWS_ACCESS_KEY_ID "
+            "and AWS_SECRET_ACCESS_KEY, and that they belong to the server at "
+            "AWS_ENDPOINT_URL_S3."
+        )
+    if code in {"AccessDenied", "403"}:
+        return InputError(
+            f"the S3 credentials may not do {error.operation_name} on {uri} ({code}). Grant that "
+            "action on that prefix, or use other credentials."
+        )
+    if code == "NoSuchBucket":
+        return InputError(f"the bucket of {uri} does not exist. Create it, or name another store.")
+    if code in _ABSENT_CODES:
+        return InputError(f"{uri} does not exist on S3. Check the address.")
+    return InputError(f"S3 refused {error.operation_name} on {uri}: {error}.")
+
+
+def read_bytes(uri: str) -> bytes | None:
+    """The object's content, or None when there is none."""
+    bucket, key = split(uri)
+    with errors(uri):
+        try:
+            return client().get_object(Bucket=bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _ABSENT_CODES:
+                return None
+            raise
+
+
+def read_json(uri: str) -> Any:
+    """The parsed JSON document, or None when there is none."""
+    content = read_bytes(uri)
+    return None if content is None else json.loads(content)
+
+
+def write_bytes(uri: str, content: bytes, media_type: str) -> None:
+    """Write an object, replacing what was there."""
+    bucket, key = split(uri)
+    with errors(uri):
+        client().put_object(Bucket=bucket, Key=key, Body=content, ContentType=media_type)
+
+
+def write_json(uri: str, document: Any) -> None:
+    """Write a JSON document, replacing what was there."""
+    write_bytes(uri, json_bytes(document), "application/json")
+
+
+def create_json(uri: str, document: Any) -> bool:
+    """Write a JSON document only where none is; True when this content now stands there.
+
+    The conditional write (`If-None-Match: *`) decides races. After a conflict the object is read
+    back: a retried request whose first try succeeded is answered 412 too.
+    """
+    bucket, key = split(uri)
+    content = json_bytes(document)
+    with errors(uri):
+        try:
+            client().put_object(
+                Bucket=bucket,
+                Key=key,
+                Body=content,
+                ContentType="application/json",
+                IfNoneMatch="*",
+            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _CONFLICT_CODES:
+                raise
+            return read_bytes(uri) == content
+    return True
+
+
+def json_bytes(document: Any) -> bytes:
+    """UTF-8 JSON with sorted keys; NaN and infinity are refused, as JSON has neither."""
+    text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
+    return text.encode()
+
+
+def list_keys(uri: str) -> list[str]:
+    """Keys under a prefix, relative to it and sorted (servers differ in their order)."""
+    bucket, prefix = split(uri)
+    prefix = f"{prefix}/" if prefix else ""
+    with errors(uri):
+        pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    return sorted(key.removeprefix(prefix) for key in keys)
+
+
+def list_folders(uri: str) -> list[str]:
+    """Names of the folders directly under a prefix, sorted."""
+    bucket, prefix = split(uri)
+    prefix = f"{prefix}/" if prefix else ""
+    with errors(uri):
+        pages = (
+            client()
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        )
+        found = [item["Prefix"] for page in pages for item in page.get("CommonPrefixes", [])]
+    return sorted(name.removeprefix(prefix).rstrip("/") for name in found)
+
+
+def check(uri: str) -> None:
+    """Prove that the store answers, lets us in, and honours conditional writes.
+
+    Raises InputError otherwise: a server that ignores If-None-Match loses promotions silently.
+    """
+    bucket, _ = split(uri)
+    with errors(uri):
+        client().head_bucket(Bucket=bucket)
+    probe = f"{uri}/.conditional-write-probe"
+    create_json(probe, {"probe": "first"})
+    if create_json(probe, {"probe": "second"}):
+        raise InputError(
+            f"the S3 server of {uri} ignores conditional writes (If-None-Match), so two promotions "
+            "could overwrite each other. Use a server that honours them, such as AWS S3, "
+            "SeaweedFS, Ceph or MinIO."
+        )

@@ -1,0 +1,141 @@
+"""The one way from text to model inputs: training, evaluation and the endpoint all encode here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+
+from serving.errors import InputError
+
+# Positions that RoBERTa-like models reserve: position ids start at padding_idx + 1, so a
+# table of 514 rows holds 512 tokens (transformers.create_position_ids_from_input_ids).
+_OFFSET_POSITIONS = frozenset(
+    {
+        "roberta",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "camembert",
+        "longformer",
+        "mpnet",
+        "data2vec-text",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One text as the model wants it, without padding."""
+
+    features: dict[str, list[int]]
+    """Model inputs by name (`input_ids`, `token_type_ids`, ...), each of the same length."""
+    truncated: bool
+    """True when tokens were cut to fit the maximum length."""
+
+    def __len__(self) -> int:
+        return len(self.features["input_ids"])
+
+
+def usable_length(config: PretrainedConfig) -> int | None:
+    """Number of tokens a model has positions for; None when the architecture sets no bound."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    if config.model_type in _OFFSET_POSITIONS:
+        return int(positions) - int(config.pad_token_id or 0) - 1
+    return int(positions)
+
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
+UNBOUNDED = 1_000_000
+
+
+class Encoder:
+    """Tokenizes texts and text pairs, truncates them to `max_length` tokens, and pads batches."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+        """Raises InputError when `max_length` leaves no room for text beside special tokens."""
+        special = tokenizer.num_special_tokens_to_add(pair=True)
+        if max_length <= special:
+            raise InputError(
+                f"max_length is {max_length}, but the tokenizer alone adds {special} special "
+                f"tokens; set max_length above {special}."
+            )
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+
+    @classmethod
+    def from_folder(cls, folder: Path, positions: int | None = None) -> Encoder:
+        """Load the tokenizer of a Hugging Face folder.
+
+        The maximum length is `model_max_length` from the tokenizer's files, and never more than
+        `positions` (see `usable_length`). Raises InputError when the folder has no fast tokenizer
+        or neither number is known.
+        """
+        if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+            raise InputError(
+                f"{folder} has no tokenizer (looked for {', '.join(TOKENIZER_FILES)}). A text "
+                "classifier needs the tokenizer it was trained with: save it into the same folder "
+                "with tokenizer.save_pretrained()."
+            )
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"the tokenizer in {folder} cannot be loaded ({error}). Save it again with "
+                "tokenizer.save_pretrained()."
+            ) from error
+        if not tokenizer.is_fast:
+            raise InputError(
+                f"the tokenizer in {folder} ({type(tokenizer).__name__}) is not a fast tokenizer; "
+                "convert it and save tokenizer.json beside the model."
+            )
+        # transformers records int(1e30) where it knows no length.
+        length = min(int(tokenizer.model_max_length), positions or UNBOUNDED)
+        if length >= UNBOUNDED:
+            raise InputError(
+                f"the tokenizer in {folder} records no model_max_length; set it in "
+                "tokenizer_config.json to the length the model was trained with."
+            )
+        return cls(tokenizer, length)
+
+    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Encoded]:
+        """Encode `texts` (with `pairs` as second sentences, when given), without padding.
+
+        Truncation takes tokens from the longer of the two texts first, as transformers'
+        `truncation=True` does, so `pipeline("text-classification")` sees the same tokens.
+        """
+        if not texts:
+            return []
+        batch = self.tokenizer(
+            list(texts),
+            None if pairs is None else list(pairs),
+            truncation=True,
+            max_length=self.max_length,
+            padding=False,
+        )
+        encodings = batch.encodings
+        assert encodings is not None  # a fast tokenizer, checked at load
+        return [
+            Encoded(
+                features={name: values[row] for name, values in batch.items()},
+                truncated=bool(encodings[row].overflowing),
+            )
+            for row in range(len(texts))
+        ]
+
+    def pad(self, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+        """Pad encoded texts to the longest of them: int64 tensors of shape [len(rows), longest]."""
+        features: list[dict[str, Any]] = [dict(row.features) for row in rows]
+        return dict(self.tokenizer.pad(features, padding=True, return_tensors="pt"))
