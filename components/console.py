@@ -10,7 +10,7 @@ from serving.errors import InputError
 
 ERROR_MARK = "error: "
 TRACEBACK_MARK = "traceback | "
-SECONDS_BETWEEN_LINES = 2.0
+SECONDS_BETWEEN_LINES = 5.0
 
 
 def say(step: str, message: str) -> None:

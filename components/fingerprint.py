@@ -12,10 +12,9 @@ from typing import Any
 def fingerprint(decides: dict[str, Any], *, code: Iterable[str], libraries: Iterable[str]) -> str:
     """20 hex digits over `decides` (JSON values), our source `code` and library versions.
 
-    `code` names packages or modules of this project (`"components.tokenize_dataset"`, `"serving.encoding"`): an
-    edit there makes a new fingerprint. `libraries` names distributions whose version can change
-    the result. Numbers that are whole compare equal as int and float, since KFP turns ints in
-    structured parameters into floats.
+    `code` names packages or modules of this project (`"serving.encoding"`): an edit there makes a
+    new fingerprint. `libraries` names distributions whose version can change the result. Whole
+    numbers compare equal as int and float: KFP turns ints in structured parameters into floats.
     """
     document = {
         "decides": _canonical(decides),

@@ -94,7 +94,7 @@ def _explained(uri: str, error: ClientError) -> InputError:
             f"the S3 credentials may not do {error.operation_name} on {uri} ({code}). Grant that "
             "action on that prefix, or use other credentials."
         )
-    if code == "NoSuchBucket":
+    if code == "NoSuchBucket" or (error.operation_name == "HeadBucket" and code in _ABSENT_CODES):
         return InputError(f"the bucket of {uri} does not exist. Create it, or name another store.")
     if code in _ABSENT_CODES:
         return InputError(f"{uri} does not exist on S3. Check the address.")

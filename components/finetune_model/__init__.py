@@ -1,0 +1,1 @@
+"""Fine-tune the base model with the Hugging Face Trainer under DeepSpeed."""

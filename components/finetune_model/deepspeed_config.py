@@ -1,0 +1,26 @@
+"""The DeepSpeed config, by ZeRO stage; `auto` where the Trainer knows better."""
+
+from typing import Any
+
+from components.finetune_model.settings import TrainingSettings
+
+
+def deepspeed_config(settings: TrainingSettings, *, bf16: bool) -> dict[str, Any]:
+    """A DeepSpeed config (deepspeed.ai/docs/config-json) for the Trainer's `deepspeed` argument.
+
+    It has no optimizer section: DeepSpeed's own AdamW would be compiled at the start, which takes
+    over a minute; the Trainer's torch AdamW needs `zero_allow_untested_optimizer`.
+    """
+    zero: dict[str, Any] = {"stage": settings.zero_stage}
+    if settings.zero_stage == 3:
+        zero["stage3_gather_16bit_weights_on_model_save"] = True
+    return {
+        "zero_optimization": zero,
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": bf16},
+        "gradient_clipping": settings.max_grad_norm,
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "steps_per_print": 1_000_000,  # the Trainer logs; DeepSpeed's own lines would double it
+    }

@@ -1,0 +1,1 @@
+"""Judge the candidate by the run's rules; the verdict is data."""

@@ -1,0 +1,94 @@
+"""Does the real predictor, in its own process, answer what the evaluation measured, in time?"""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+
+from components import folders, predictor_process, processes
+from components.console import Progress
+from components.gate_model.settings import ServingCheck
+from components.gate_model.verdict import Check
+
+STEP = "gate_model"
+UNRELEASED = "unreleased"
+"""The version that the predictor tells for a folder without release.json."""
+
+
+def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck) -> list[Check]:
+    """Start the predictor on the candidate and send test rows one after the other.
+
+    Returns a check of the largest difference in probability and one of the p99 latency in ms.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, record = Path(scratch) / "model", Path(scratch) / "predictor.json"
+        folders.fetch(model, folder)
+        (folder / "training.jsonl").unlink(missing_ok=True)
+        manifest = folders.fetch(evaluation, Path(scratch) / "evaluation")
+        folders.fetch(dataset, Path(scratch) / "rows")
+        expected = pd.read_parquet(Path(scratch) / "evaluation" / "predictions.parquet")
+        texts = pd.read_parquet(Path(scratch) / "rows" / "test.parquet")
+        chosen = texts.sample(min(rule.rows, len(texts)), random_state=0).index
+        [port] = processes.free_ports(1)
+        predictor_process.start(folder, "candidate", port, record)
+        try:
+            predictor_process.wait_for("candidate", port, record, UNRELEASED)
+            differences, latencies = _compare(
+                predictor_process.predict_url("candidate", port),
+                texts.loc[chosen],
+                expected.loc[chosen],
+                manifest["labels"],
+            )
+        finally:
+            processes.stop(record)
+    worst, p99 = float(max(differences)), float(np.percentile(latencies, 99))
+    return [
+        Check(
+            name="served probabilities, largest difference",
+            observed=worst,
+            relation="<=",
+            bound=rule.tolerance,
+            passed=worst <= rule.tolerance,
+            why=f"the predictor's probabilities for {len(chosen)} test rows differ from the "
+            f"evaluation's by {worst:.1e} at most",
+        ),
+        Check(
+            name="served latency p99, ms",
+            observed=p99,
+            relation="<=",
+            bound=rule.p99_ms,
+            passed=p99 <= rule.p99_ms,
+            why=f"the predictor answers single texts within {p99:.0f} ms (p99 of {len(chosen)})",
+        ),
+    ]
+
+
+def _compare(
+    url: str, texts: pd.DataFrame, expected: pd.DataFrame, labels: list[str]
+) -> tuple[list[float], list[float]]:
+    differences, latencies = [], []
+    progress = Progress(STEP, "asking the predictor, row", len(texts))
+    with httpx.Client(timeout=60) as client:
+        instances = [_instance(row) for row in texts.to_dict("records")]
+        client.post(url, json={"instances": instances[:1]}).raise_for_status()  # warm-up
+        for instance, wanted in zip(instances, expected["probabilities"], strict=True):
+            began = time.perf_counter()
+            answer = client.post(url, json={"instances": [instance]})
+            latencies.append(1000 * (time.perf_counter() - began))
+            answer.raise_for_status()
+            scores = {s["label"]: s["score"] for s in answer.json()["predictions"][0]["scores"]}
+            differences.append(
+                max(abs(scores[label] - p) for label, p in zip(labels, wanted, strict=True))
+            )
+            progress.advance()
+    return differences, latencies
+
+
+def _instance(row: dict[Any, Any]) -> Any:
+    if "text_pair" in row:
+        return {"text": row["text"], "text_pair": row["text_pair"]}
+    return row["text"]

@@ -1,0 +1,78 @@
+"""The verdict: one JSON document, readable by people and programs."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Decision = Literal["accepted", "rejected", "unchanged"]
+
+
+class Check(BaseModel):
+    """One rule applied: what was observed, the bound, and a sentence why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    observed: float | None
+    relation: Literal[">=", "<=", ">"]
+    bound: float
+    passed: bool
+    why: str
+
+
+class Champion(BaseModel):
+    """The champion that the candidate was compared with."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    number: int
+    """Number of the event in the promotion log; a promotion must follow exactly this one."""
+
+
+class Verdict(BaseModel):
+    """What the gate decided, against whom, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    decision: Decision
+    reason: str
+    run: str
+    name: str
+    candidate: str
+    """Version of the candidate."""
+    model: str
+    """S3 address of the fine-tuned candidate."""
+    champion: Champion | None
+    evaluation: str
+    champion_evaluation: str
+    checks: list[Check]
+
+
+def decide(checks: list[Check]) -> tuple[Decision, str]:
+    """The decision and its reason in one sentence."""
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return "accepted", f"All {len(checks)} checks passed."
+    return "rejected", f"{len(failed)} of {len(checks)} checks failed: " + "; ".join(
+        check.why for check in failed
+    )
+
+
+def as_markdown(verdict: Verdict) -> str:
+    """The verdict as a Markdown table."""
+    lines = [
+        f"# {verdict.name}: {verdict.decision}",
+        "",
+        verdict.reason,
+        "",
+        "| check | observed | bound | passed |",
+        "|---|---:|---:|---|",
+    ]
+    for check in verdict.checks:
+        observed = "-" if check.observed is None else f"{check.observed:.4g}"
+        passed = "yes" if check.passed else "**no**"
+        lines.append(
+            f"| {check.name} | {observed} | {check.relation} {check.bound:.4g} | {passed} |"
+        )
+    return "\n".join(lines) + "\n"

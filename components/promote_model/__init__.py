@@ -1,0 +1,1 @@
+"""Release what passed, write the promotion log, and move the endpoint."""

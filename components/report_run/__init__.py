@@ -1,0 +1,1 @@
+"""Draw one run as one self-contained page."""

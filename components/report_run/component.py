@@ -1,0 +1,26 @@
+"""KFP ports of report_run."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Output
+
+from components.images import TRAINER_IMAGE
+
+
+@dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
+def report_run(store: str, run: str, dataset: str, decision: str, page: Output[HTML]) -> None:
+    """Draw the run as one page.
+
+    Args:
+        store: S3 address under which everything lies.
+        run: Id of the run, whose verdict is reported.
+        dataset: S3 address of the validated dataset.
+        decision: The gate's decision; it makes the report wait for the gate.
+        page: The report.
+    """
+    from pathlib import Path
+
+    from components.console import step
+    from components.report_run.report import report
+
+    with step("report_run"):
+        Path(page.path).write_bytes(report(store, run, dataset))

@@ -1,0 +1,67 @@
+"""One run as one self-contained page, from the documents that the steps wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components import folders, storage
+from components.console import say
+from serving.errors import InputError
+
+STEP = "report_run"
+
+
+def report(store: str, run: str, dataset: str) -> bytes:
+    """Write `runs/<run>/report.html`; returns the page.
+
+    It loads nothing from anywhere, so it opens offline and can be mailed.
+    """
+    verdict: dict[str, Any] | None = storage.read_json(f"{store}/runs/{run}/verdict.json")
+    if verdict is None:
+        raise InputError(f"run {run} has no verdict under {store}/runs/; there is none to report.")
+    page = render(
+        verdict=verdict,
+        evaluation=folders.existing(verdict["evaluation"]),
+        champion=_champion(verdict),
+        model=folders.existing(verdict["model"]),
+        dataset=folders.existing(dataset),
+        points=training_points(verdict["model"]),
+    )
+    uri = f"{store}/runs/{run}/report.html"
+    storage.write_bytes(uri, page, "text/html; charset=utf-8")
+    say(STEP, f"{uri}")
+    return page
+
+
+def render(**documents: Any) -> bytes:
+    """The page for a run's documents; every text in them is escaped."""
+    from components.report_run import charts
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    points = documents["points"]
+    page = environment.get_template("report.html.j2").render(
+        loss=charts.loss_curves(points),
+        scores=charts.score_curves(points),
+        learning_rate=charts.learning_rate_curve(points),
+        **documents,
+    )
+    return page.encode()
+
+
+def training_points(model: str) -> list[dict[str, Any]]:
+    """The points that training logged."""
+    content = storage.read_bytes(f"{model}/training.jsonl")
+    return [json.loads(line) for line in (content or b"").decode().splitlines()]
+
+
+def _champion(verdict: dict[str, Any]) -> folders.Manifest | None:
+    uri = verdict["champion_evaluation"]
+    return folders.existing(uri) if uri else None

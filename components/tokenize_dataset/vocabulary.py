@@ -1,0 +1,60 @@
+"""A tokenizer for a model trained from scratch: Unigram pieces of the training texts."""
+
+from collections.abc import Iterator, Sequence
+
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+from components.tokenize_dataset.settings import VocabularySettings
+
+PAD, UNKNOWN, FIRST, LAST = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+
+
+def build(
+    texts: Iterator[str] | Sequence[str], settings: VocabularySettings, config: PretrainedConfig
+) -> PreTrainedTokenizerFast:
+    """Train a Unigram vocabulary (Kudo 2018, arXiv:1804.10959) of at most `settings.size` pieces.
+
+    It needs no word boundaries, so it suits Chinese as well as spaced scripts. Texts are
+    normalized by NFKC, so full-width forms equal half-width ones.
+    """
+    tokenizer = Tokenizer(models.Unigram())
+    steps: list[normalizers.Normalizer] = [normalizers.NFKC()]
+    if settings.lowercase:
+        steps.append(normalizers.Lowercase())
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
+    )
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(
+        vocab_size=settings.size,
+        special_tokens=[PAD, UNKNOWN, FIRST, LAST],
+        unk_token=UNKNOWN,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{FIRST} $A {LAST}",
+        pair=f"{FIRST} $A {LAST} $B:1 {LAST}:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in (FIRST, LAST)],
+    )
+    inputs = ["input_ids", "attention_mask"]
+    if getattr(config, "type_vocab_size", 0) > 1:
+        inputs.insert(1, "token_type_ids")
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        cls_token=FIRST,
+        sep_token=LAST,
+        model_input_names=inputs,
+    )

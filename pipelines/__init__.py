@@ -1,0 +1,1 @@
+"""What runs when: the pipeline, its configuration, and the ways to run it."""

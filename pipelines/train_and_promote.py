@@ -1,0 +1,80 @@
+"""The pipeline: data and base model in, a champion that answers out, if the gate lets it."""
+
+from components.download_dataset.component import download_dataset
+from components.download_model.component import download_model
+from kfp import dsl
+
+from components.evaluate_model.component import evaluate_model
+from components.finetune_model.component import finetune_model
+from components.gate_model.component import gate_model
+from components.promote_model.component import promote_model
+from components.report_run.component import report_run
+from components.tokenize_dataset.component import tokenize_dataset
+from components.validate_dataset.component import validate_dataset
+
+
+@dsl.pipeline(
+    name="finegate-train-and-promote",
+    description="Download, validate, tokenize, fine-tune, evaluate, gate; promote what passes.",
+)
+def train_and_promote(
+    store: str,
+    name: str,
+    dataset: dict,
+    base_model: dict,
+    validation: dict = {},  # noqa: B006 - kfp reads defaults, it does not share them
+    tokenization: dict = {},  # noqa: B006
+    training: dict = {},  # noqa: B006
+    gate: dict = {},  # noqa: B006
+    promotion: dict = {},  # noqa: B006
+    run: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+) -> str:
+    """Train a candidate and promote it if it passes.
+
+    Args:
+        store: S3 address under which everything lies.
+        name: Name of the model and its endpoint.
+        dataset: DatasetSettings.
+        base_model: ModelSettings.
+        validation: ValidationSettings.
+        tokenization: TokenizationSettings.
+        training: TrainingSettings.
+        gate: GateSettings.
+        promotion: PromotionSettings.
+        run: Id of the run.
+
+    Returns:
+        accepted, rejected or unchanged.
+    """
+    rows = download_dataset(store=store, settings=dataset)
+    model = download_model(store=store, settings=base_model)
+    texts = validate_dataset(store=store, dataset=rows.output, settings=validation)
+    tokens = tokenize_dataset(
+        store=store, dataset=texts.output, base_model=model.output, settings=tokenization
+    )
+    candidate = finetune_model(
+        store=store, tokenized=tokens.output, base_model=model.output, settings=training
+    )
+    # These depend on who the champion is, which is no input of theirs: KFP may not reuse them.
+    evaluation = evaluate_model(
+        store=store, model=candidate.output, dataset=texts.output, name=name
+    ).set_caching_options(False)
+    verdict = gate_model(
+        store=store,
+        name=name,
+        run=run,
+        model=candidate.output,
+        dataset=texts.output,
+        evaluation=evaluation.outputs["candidate"],
+        champion_evaluation=evaluation.outputs["champion"],
+        settings=gate,
+    ).set_caching_options(False)
+    decision = verdict.outputs["Output"]
+    report_run(store=store, run=run, dataset=texts.output, decision=decision).set_caching_options(
+        False
+    )
+    with dsl.If(decision != "rejected", name="unless-rejected"):
+        promote_model(store=store, name=name, run=run, settings=promotion).set_caching_options(
+            False
+        )
+    return decision

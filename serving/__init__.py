@@ -1,0 +1,1 @@
+"""The kernel: the one way from text to named probabilities."""
