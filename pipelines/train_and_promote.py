@@ -77,4 +77,4 @@ def train_and_promote(
         promote_model(store=store, name=name, run=run, settings=promotion).set_caching_options(
             False
         )
-    return decision
+    return decision  # type: ignore[no-any-return]

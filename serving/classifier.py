@@ -77,7 +77,7 @@ class Classifier:
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Group row numbers by length so that rows x longest stays within `tokens` (one row at least)."""
+    """Group row numbers by length: rows x longest stays within `tokens`, with one row at least."""
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
         if batch and (len(batch) + 1) * lengths[index] > tokens:

@@ -1,0 +1,138 @@
+"""The command `finegate`."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from components import promotions
+from components.promote_model.promotion import rollback as roll_back
+from serving.errors import InputError
+
+FAILED, USAGE, REJECTED = 1, 2, 3
+"""Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate."""
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Fine-tune a text classifier, gate it, and serve what passes.",
+    epilog="Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate.",
+)
+console = Console()
+
+State = Annotated[Path, typer.Option(help="Folder of this machine's store, endpoints and runs.")]
+StoreOption = Annotated[
+    str | None, typer.Option(help="s3://bucket/prefix; unset is the embedded store.")
+]
+DEFAULT_STATE = Path(".finegate")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="key.path=value, before the config is read.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="HTTP port of the endpoint; 0 for a free one.")] = 0,
+    state: State = DEFAULT_STATE,
+    tracebacks: Annotated[bool, typer.Option("--traceback", help="Show tracebacks.")] = False,
+) -> None:
+    """Run the pipeline on this machine and promote what passes to a local endpoint."""
+    from pipelines import local, summary
+    from pipelines.config import load
+
+    settings = load(config, overrides or [])
+    finished = local.run(settings, state, port=port, console=console, tracebacks=tracebacks)
+    summary.show(finished, settings, state, console)
+    if finished.verdict["decision"] == "rejected":
+        raise typer.Exit(REJECTED)
+
+
+@app.command()
+def status(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
+    """Tell what runs here, and which version of each model is champion."""
+    from pipelines.status import show
+
+    show(state, store, console)
+
+
+@app.command()
+def history(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    state: State = DEFAULT_STATE,
+    store: StoreOption = None,
+) -> None:
+    """List a model's promotions and rollbacks, oldest first."""
+    from pipelines.local import use_store
+
+    events = promotions.history(use_store(state, store), name)
+    if not events:
+        raise InputError(f"{name} has no promotions in this store. `finegate status` lists models.")
+    table = Table("number", "when", "action", "version", "by", "why")
+    for event in events:
+        table.add_row(
+            str(event.number), event.at, event.action, event.version, event.by, event.reason
+        )
+    console.print(table)
+
+
+@app.command()
+def rollback(
+    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    to: Annotated[str | None, typer.Option(help="Version; unset is the one before.")] = None,
+    state: State = DEFAULT_STATE,
+    store: StoreOption = None,
+) -> None:
+    """Bring back the champion before this one."""
+    from pipelines.local import promotion_settings, use_store
+
+    event = roll_back(use_store(state, store), name, promotion_settings(state), to)
+    console.print(f"{name} {event.version} is the champion again (promotion {event.number})")
+
+
+@app.command()
+def up(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
+    """Start the embedded store and the endpoint of every champion."""
+    from pipelines.local import bring_up, use_store
+
+    for url in bring_up(state, use_store(state, store)):
+        console.print(url, highlight=False)
+
+
+@app.command()
+def down(state: State = DEFAULT_STATE) -> None:
+    """Stop this machine's endpoints and its embedded store; data stays."""
+    from pipelines.status import stop_all
+
+    for stopped in stop_all(state):
+        console.print(f"stopped {stopped}")
+
+
+@app.command("compile")
+def compile_command(
+    target: Annotated[Path | None, typer.Argument(help="File to write.")] = None,
+) -> None:
+    """Write the pipeline as KFP's IR YAML."""
+    from pipelines.compile import COMPILED, compile_pipeline
+
+    compile_pipeline(target or COMPILED)
+    console.print(f"wrote {target or COMPILED}", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; an InputError is one paragraph on stderr and exit code 1."""
+    try:
+        app()
+    except InputError as error:
+        if "--traceback" in sys.argv:
+            traceback.print_exc()
+        paragraph = " ".join(str(error).split())
+        Console(stderr=True).print(
+            f"error: {paragraph}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        raise SystemExit(FAILED) from error

@@ -1,0 +1,73 @@
+"""What a person reads at the end of a run: verdict, report, curl, and the endpoint's own words."""
+
+import json
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components import folders, predictor_process, processes, storage
+from components.promote_model.targets.local import home_of, record_of
+from pipelines.config import RunConfig
+from pipelines.local import Run
+
+
+def show(run: Run, config: RunConfig, state: Path, console: Console) -> None:
+    """Print the run's summary."""
+    verdict = run.verdict
+    console.print(_table(verdict))
+    console.print(Text(f"{verdict['decision']}: {verdict['reason']}"), soft_wrap=True)
+    metrics = storage.read_json(f"{verdict['evaluation']}/{folders.MANIFEST}")
+    scores, tfidf = metrics["metrics"], metrics["baselines"]["tfidf"]
+    console.print(
+        f"accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f} on "
+        f"{scores['rows']} test rows; TF-IDF with logistic regression {tfidf['accuracy']:.4f}, "
+        f"majority class {metrics['baselines']['majority']['accuracy']:.4f}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(f"report: {run.report}", highlight=False, soft_wrap=True)
+    record = record_of(home_of(state, config.name))
+    if processes.running(record) is None:
+        return
+    facts = processes.read(record)
+    assert facts is not None
+    url = predictor_process.predict_url(config.name, facts["port"])
+    texts = config.examples or _test_texts(run.store, metrics["dataset"])
+    body = json.dumps({"instances": texts}, ensure_ascii=False)
+    command = f"curl -s {url} -H 'content-type: application/json' -d {shlex.quote(body)}"
+    console.print(Text(f"\nask the champion:\n{command}\n"), soft_wrap=True)
+    answer = httpx.post(url, json={"instances": texts}, timeout=60).raise_for_status().json()
+    for text, prediction in zip(texts, answer["predictions"], strict=True):
+        named = ", ".join(f"{each['label']} {each['score']:.4f}" for each in prediction["scores"])
+        console.print(Text(f"{text}\n  -> {named}  (version {answer['model_version']})"))
+
+
+def _table(verdict: dict[str, Any]) -> Table:
+    table = Table(title=f"{verdict['name']} {verdict['candidate']}: {verdict['decision']}")
+    for column in ("check", "observed", "bound", "passed"):
+        table.add_column(column, justify="left" if column == "check" else "right")
+    for check in verdict["checks"]:
+        observed = "-" if check["observed"] is None else f"{check['observed']:.4g}"
+        bound = f"{check['relation']} {check['bound']:.4g}"
+        passed = Text("yes", "green") if check["passed"] else Text("NO", "bold red")
+        table.add_row(Text(check["name"]), observed, bound, passed)
+    return table
+
+
+def _test_texts(store: str, dataset: str) -> list[str]:
+    """One test row of each of two labels."""
+    import pandas as pd
+
+    uri = f"{store}/validated/{dataset}"
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = folders.existing(uri)
+        wanted = [file for file in manifest["files"] if file["path"] == "test.parquet"]
+        folders.fetch(uri, Path(scratch), {**manifest, "files": wanted})
+        rows = pd.read_parquet(Path(scratch) / "test.parquet")
+    return [str(text) for text in rows.groupby("label")["text"].first()[:2]]
