@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from components.download_dataset.settings import DatasetSettings
-from components.download_model.settings import ModelSettings
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from components.download_dataset.settings import DatasetSettings
+from components.download_model.settings import ModelSettings
 from components.finetune_model.settings import TrainingSettings
 from components.gate_model.settings import GateSettings
 from components.promote_model.settings import PromotionSettings

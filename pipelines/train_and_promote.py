@@ -1,9 +1,9 @@
 """The pipeline: data and base model in, a champion that answers out, if the gate lets it."""
 
-from components.download_dataset.component import download_dataset
-from components.download_model.component import download_model
 from kfp import dsl
 
+from components.download_dataset.component import download_dataset
+from components.download_model.component import download_model
 from components.evaluate_model.component import evaluate_model
 from components.finetune_model.component import finetune_model
 from components.gate_model.component import gate_model

@@ -1,0 +1,1 @@
+"""Bring a labelled text dataset to S3, whatever its source and format."""
