@@ -56,7 +56,8 @@ class RunConfig(BaseModel):
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments, as JSON values: only what was set, so defaults stay with
         the steps."""
-        sections = self.model_dump(mode="json", exclude_unset=True)
+        # kfp refuses None inside a structured parameter.
+        sections = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         return {key: value for key, value in sections.items() if key not in ("store", "examples")}
 
 

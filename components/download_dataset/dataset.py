@@ -24,7 +24,12 @@ def download(store: str, settings: DatasetSettings) -> str:
     """
     source = _identity(settings)
     identity = fingerprint(
-        {"source": source, "settings": settings.model_dump(mode="json", exclude=SOURCE_FIELDS)},
+        {
+            "source": source,
+            "settings": settings.model_dump(
+                mode="json", exclude=SOURCE_FIELDS, exclude_defaults=True
+            ),
+        },
         code=["components.download_dataset", "components.sources"],
         libraries=["pyarrow"],
     )

@@ -42,7 +42,7 @@ def _binned(text: str, settings: DatasetSettings, place: str) -> tuple[str | Non
             f"{place} has the label {text!r}, which is no number, and dataset.label_bins cuts "
             "numbers into ranges."
         ) from error
-    for name, (low, high) in settings.label_bins.items():
-        if (low is None or number >= low) and (high is None or number <= high):
+    for name, bin_ in settings.label_bins.items():
+        if bin_.min <= number <= bin_.max:
             return name, True
     return None, False

@@ -1,5 +1,6 @@
 """How a config describes a labelled text dataset."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -24,6 +25,15 @@ class Member(BaseModel):
     path: MemberPath
     label: str | None = None
     split: Split | None = None
+
+
+class Bin(BaseModel):
+    """A range of numbers, bounds included."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min: float = -math.inf
+    max: float = math.inf
 
 
 class DatasetSettings(BaseModel):
@@ -61,8 +71,8 @@ class DatasetSettings(BaseModel):
     """Column that names each row's split."""
     label_names: Annotated[dict[str, str], BeforeValidator(_text_keys)] = {}
     """Name for each value of the label column; their order is the order of the model's labels."""
-    label_bins: dict[str, tuple[float | None, float | None]] = {}
-    """Name for each range of a numeric label column, bounds included; rows in none are left out."""
+    label_bins: dict[str, Bin] = {}
+    """Name for each range of a numeric label column; rows in none are left out and counted."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Rows to keep, drawn evenly and seeded, for a quick try."""
 
