@@ -23,7 +23,8 @@ app = typer.Typer(
     help="Fine-tune a text classifier, gate it, and serve what passes.",
     epilog="Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate.",
 )
-console = Console()
+# Bound to stdout as it is now: steps run with sys.stdout redirected. A log has no width to fit.
+console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
 State = Annotated[Path, typer.Option(help="Folder of this machine's store, endpoints and runs.")]
 StoreOption = Annotated[

@@ -71,6 +71,7 @@ class StepOutput(io.TextIOBase):
     def _take(self, line: str) -> None:
         self.log.write(line + "\n")
         self.log.flush()
+        line = line.strip()  # kfp indents what a step prints
         if line.startswith(ERROR_MARK):
             self.error = self.error or line.removeprefix(ERROR_MARK)
         elif line.startswith(TRACEBACK_MARK):

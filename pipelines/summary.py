@@ -20,7 +20,8 @@ from pipelines.local import Run
 def show(run: Run, config: RunConfig, state: Path, console: Console) -> None:
     """Print the run's summary."""
     verdict = run.verdict
-    console.print(_table(verdict))
+    if verdict["checks"]:
+        console.print(_table(verdict))
     console.print(Text(f"{verdict['decision']}: {verdict['reason']}"), soft_wrap=True)
     metrics = storage.read_json(f"{verdict['evaluation']}/{folders.MANIFEST}")
     scores, tfidf = metrics["metrics"], metrics["baselines"]["tfidf"]

@@ -1,0 +1,88 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import pipeline
+
+from serving.classifier import Classifier, batches
+from serving.errors import InputError
+from tests.conftest import hotel_rows
+
+TEXTS = [text for text, _ in hotel_rows(200)] + ["", "好", "房间很干净 " * 40, "\U0001f600 𠮷"]
+
+
+@pytest.fixture
+def copied(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def test_probabilities_equal_those_of_the_transformers_pipeline(tiny_model: Path) -> None:
+    classifier = Classifier.load(tiny_model)
+    theirs = pipeline("text-classification", model=str(tiny_model), top_k=None, truncation=True)
+    expected = [{each["label"]: each["score"] for each in row} for row in theirs(TEXTS)]
+    ours = classifier.classify(TEXTS)
+    for row, scores in zip(ours, expected, strict=True):
+        assert np.allclose(row, [scores[label] for label in classifier.labels], atol=1e-5)
+
+
+def test_the_same_text_has_the_same_probabilities_in_any_batch(tiny_model: Path) -> None:
+    classifier = Classifier.load(tiny_model)
+    together = classifier.classify(TEXTS)
+    alone = np.concatenate([classifier.classify([text]) for text in TEXTS])
+    backwards = classifier.classify(TEXTS[::-1])[::-1]
+    assert np.abs(together - alone).max() < 1e-6
+    assert np.abs(together - backwards).max() < 1e-6
+
+
+def test_softmax_is_applied_once_and_sums_to_one(tiny_model: Path) -> None:
+    classifier = Classifier.load(tiny_model)
+    logits = classifier.logits(classifier.encoder.encode(TEXTS))
+    exponents = np.exp(logits - logits.max(axis=1, keepdims=True))
+    expected = exponents / exponents.sum(axis=1, keepdims=True)
+    assert np.allclose(classifier.probabilities(logits), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("problem_type", ["multi_label_classification", "regression"])
+def test_the_problem_type_of_the_model_chooses_the_function(
+    copied: Path, problem_type: str
+) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    (copied / "config.json").write_text(json.dumps({**config, "problem_type": problem_type}))
+    theirs = pipeline("text-classification", model=str(copied), top_k=None, truncation=True)
+    expected = [{each["label"]: each["score"] for each in row} for row in theirs(TEXTS[:20])]
+    classifier = Classifier.load(copied)
+    for row, scores in zip(classifier.classify(TEXTS[:20]), expected, strict=True):
+        assert np.allclose(row, [scores[label] for label in classifier.labels], atol=1e-5)
+
+
+def test_a_model_saved_without_its_head_is_refused(copied: Path) -> None:
+    tensors = load_file(copied / "model.safetensors")
+    body = {name: tensor for name, tensor in tensors.items() if "classifier" not in name}
+    save_file(body, copied / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="would be random"):
+        Classifier.load(copied)
+
+
+def test_labels_with_the_same_name_are_refused(copied: Path) -> None:
+    config = json.loads((copied / "config.json").read_text())
+    config["id2label"] = {"0": "same", "1": "same", "2": "other"}
+    (copied / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="names must differ"):
+        Classifier.load(copied)
+
+
+def test_an_empty_folder_is_refused_as_no_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not a Hugging Face model folder"):
+        Classifier.load(tmp_path)
+
+
+def test_batches_hold_every_row_once_and_stay_within_the_token_budget() -> None:
+    lengths = [5, 60, 7, 7, 64, 1, 30, 300]
+    found = list(batches(lengths, 128))
+    assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
+    for batch in found:
+        padded = len(batch) * max(lengths[row] for row in batch)
+        assert padded <= 128 or len(batch) == 1

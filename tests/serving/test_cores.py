@@ -1,0 +1,22 @@
+import os
+from pathlib import Path
+
+from serving.cores import available_cores
+
+
+def test_a_cgroup_v2_quota_bounds_the_cores(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    assert available_cores(tmp_path) == 1
+
+
+def test_a_cgroup_v1_quota_bounds_the_cores(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("100000")
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    assert available_cores(tmp_path) == 1
+
+
+def test_without_a_quota_the_affinity_mask_counts(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert available_cores(tmp_path) == len(os.sched_getaffinity(0))
+    assert available_cores(tmp_path / "absent") == len(os.sched_getaffinity(0))
