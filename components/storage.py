@@ -42,7 +42,7 @@ def client() -> "S3Client":
         read_timeout=60,
         max_pool_connections=2 * TRANSFERS,
     )
-    return boto3.client("s3", config=config)
+    return boto3.Session().client("s3", config=config)  # the default session keeps old keys
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -94,7 +94,7 @@ def _explained(uri: str, error: ClientError) -> InputError:
             f"the S3 credentials may not do {error.operation_name} on {uri} ({code}). Grant that "
             "action on that prefix, or use other credentials."
         )
-    if code == "NoSuchBucket" or (error.operation_name == "HeadBucket" and code in _ABSENT_CODES):
+    if code == "NoSuchBucket":
         return InputError(f"the bucket of {uri} does not exist. Create it, or name another store.")
     if code in _ABSENT_CODES:
         return InputError(f"{uri} does not exist on S3. Check the address.")
@@ -192,7 +192,7 @@ def check(uri: str) -> None:
     """
     bucket, _ = split(uri)
     with errors(uri):
-        client().head_bucket(Bucket=bucket)
+        client().list_objects_v2(Bucket=bucket, MaxKeys=1)  # HEAD would not say why it is refused
     probe = f"{uri}/.conditional-write-probe"
     create_json(probe, {"probe": "first"})
     if create_json(probe, {"probe": "second"}):

@@ -85,6 +85,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         num_attention_heads=2,
         intermediate_size=64,
         max_position_embeddings=64,
+        hidden_dropout_prob=0.0,  # so that runs on one and on two processes can be compared
+        attention_probs_dropout_prob=0.0,
         initializer_range=0.2,  # wide, so that different texts get clearly different answers
         id2label=dict(enumerate(labels)),
         label2id={label: index for index, label in enumerate(labels)},

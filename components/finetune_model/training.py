@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from safetensors.torch import load_file, save_file
@@ -17,6 +18,7 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from components.finetune_model.curves import Curves
 from components.finetune_model.deepspeed_config import deepspeed_config
@@ -43,7 +45,7 @@ def train(work: Path, settings: TrainingSettings, labels: list[str]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(str(work / "tokenized" / "tokenizer"))
     set_seed(settings.seed)  # the new head, or the whole model from scratch
     model = build(work / "base-model", labels, tokenizer)
-    trainer = Trainer(
+    trainer = _LengthGroupedTrainer(
         model=model,
         args=arguments,
         train_dataset=Dataset.from_parquet(str(work / "tokenized" / "train.parquet")),
@@ -64,6 +66,25 @@ def train(work: Path, settings: TrainingSettings, labels: list[str]) -> None:
         as_fp32(work / "output")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+
+
+class _LengthGroupedTrainer(Trainer):
+    """Rows of like length share a batch: 1.3 to 2.3 times the throughput of random batches.
+
+    The groups are global batches drawn from a seeded generator, so the same rows make up each
+    optimizer step on any number of processes; the Trainer's own groups are one device's batch.
+    """
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        assert isinstance(dataset, Dataset)
+        world_size = int(os.environ["WORLD_SIZE"])
+        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
+        return LengthGroupedSampler(
+            batch * world_size,
+            lengths=pc.list_value_length(dataset.data["input_ids"]).to_pylist(),
+            generator=torch.Generator().manual_seed(self.args.seed),
+        )
 
 
 def training_arguments(
@@ -87,8 +108,6 @@ def training_arguments(
         bf16=bf16,
         use_cpu=not on_gpu,
         deepspeed=deepspeed_config(settings, bf16=bf16),
-        # Rows of like length share a batch: 1.3 to 2.3 times the throughput of random batches.
-        train_sampling_strategy="group_by_length",
         eval_strategy="steps",
         eval_steps=1 / settings.evaluations,
         save_strategy="best",
@@ -97,6 +116,7 @@ def training_arguments(
         metric_for_best_model=settings.best_metric,
         greater_is_better=settings.best_metric != "loss",
         logging_steps=0.02,
+        logging_nan_inf_filter=False,  # it would hide a loss of NaN from Curves
         disable_tqdm=True,
         report_to="none",
     )

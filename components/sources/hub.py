@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from components.sources.settings import HubDatasetSource, HubModelSource
 from serving.errors import InputError
 
-_FAILURES = (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError, ValueError)
+_FAILURES = (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError, ValueError)
 
 
 def dataset_commit(source: HubDatasetSource) -> str:

@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from transformers import AutoTokenizer
+
+from components import folders
+from components.tokenize_dataset.settings import TokenizationSettings
+from components.tokenize_dataset.tokens import tokenize
+from serving.encoding import Encoder
+from serving.errors import InputError
+from tests.conftest import hotel_rows
+
+LABELS = ["blame", "neutral", "praise"]
+
+
+@pytest.fixture
+def dataset(store: str, tmp_path: Path) -> str:
+    folder = tmp_path / "validated"
+    folder.mkdir()
+    frame = pd.DataFrame(hotel_rows(300), columns=["text", "label"])
+    frame["text"] = frame["text"] + " 房间很干净，服务员热情"
+    frame.iloc[:200].to_parquet(folder / "train.parquet")
+    frame.iloc[200:250].to_parquet(folder / "validation.parquet")
+    frame.iloc[250:].to_parquet(folder / "test.parquet")
+    uri = f"{store}/validated/v"
+    folders.publish(folder, uri, {"fingerprint": "v", "labels": LABELS})
+    return uri
+
+
+@pytest.fixture
+def base_model(store: str, tiny_model: Path) -> str:
+    uri = f"{store}/base-models/tiny"
+    folders.publish(tiny_model, uri, {"fingerprint": "tiny"})
+    return uri
+
+
+def test_tokens_are_those_of_serving_and_labels_their_ids(
+    store: str, dataset: str, base_model: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    uri = tokenize(store, dataset, base_model, TokenizationSettings(max_length=12))
+    manifest = folders.fetch(uri, tmp_path / "tokens")
+    tokens = pd.read_parquet(tmp_path / "tokens" / "train.parquet")
+    folders.fetch(dataset, tmp_path / "texts")
+    texts = pd.read_parquet(tmp_path / "texts" / "train.parquet")
+    expected = Encoder.from_folder(tiny_model, positions=12).encode(texts["text"].tolist())
+    found = [list(ids) for ids in tokens["input_ids"]]
+    assert found == [row.features["input_ids"] for row in expected]
+    assert [LABELS[index] for index in tokens["labels"]] == texts["label"].tolist()
+    assert manifest["splits"]["train"]["truncated"] == sum(row.truncated for row in expected)
+    assert not (tmp_path / "tokens" / "test.parquet").exists()
+
+
+def test_the_length_is_recorded_where_transformers_and_the_endpoint_read_it(
+    store: str, dataset: str, base_model: str, tmp_path: Path
+) -> None:
+    uri = tokenize(store, dataset, base_model, TokenizationSettings(max_length=12))
+    folders.fetch(uri, tmp_path / "tokens")
+    folder = tmp_path / "tokens" / "tokenizer"
+    assert AutoTokenizer.from_pretrained(folder).model_max_length == 12
+    assert Encoder.from_folder(folder).max_length == 12
+
+
+def test_a_model_without_a_tokenizer_gets_a_vocabulary_of_the_training_texts(
+    store: str, dataset: str, tmp_path: Path
+) -> None:
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "config.json").write_text('{"model_type": "bert"}')
+    folders.publish(tmp_path / "plan", f"{store}/base-models/plan", {"fingerprint": "plan"})
+    settings = TokenizationSettings.model_validate({"max_length": 32, "vocabulary": {"size": 300}})
+    uri = tokenize(store, dataset, f"{store}/base-models/plan", settings)
+    manifest = folders.fetch(uri, tmp_path / "tokens")
+    encoder = Encoder.from_folder(tmp_path / "tokens" / "tokenizer")
+    [row] = encoder.encode(["Wonderful 服务员热情"])
+    assert encoder.tokenizer.unk_token_id not in row.features["input_ids"]
+    assert len(encoder.tokenizer) <= 300
+    assert manifest["splits"]["train"]["unknown"] == 0
+    [pair] = encoder.encode(["the room"], ["clean"])
+    assert set(pair.features["token_type_ids"]) == {0, 1}
+
+
+def test_more_tokens_than_the_model_has_positions_for_are_refused(
+    store: str, dataset: str, base_model: str
+) -> None:
+    with pytest.raises(InputError, match="has positions for 64"):
+        tokenize(store, dataset, base_model, TokenizationSettings(max_length=65))
+
+
+def test_the_same_texts_are_tokenized_once(
+    store: str, dataset: str, base_model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = TokenizationSettings(max_length=12)
+    first = tokenize(store, dataset, base_model, settings)
+    assert tokenize(store, dataset, base_model, settings) == first
+    assert "cached" in capsys.readouterr().out
+    assert tokenize(store, dataset, base_model, TokenizationSettings(max_length=13)) != first

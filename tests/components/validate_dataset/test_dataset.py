@@ -1,0 +1,138 @@
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from components import folders, storage
+from components.validate_dataset.dataset import validate
+from components.validate_dataset.settings import ValidationSettings
+from serving.errors import InputError
+
+Rows = list[tuple[str | None, str | None, str | None]]
+
+
+def clean(count: int = 200, split: str | None = None) -> Rows:
+    return [(f"text number {n}", "ab"[n % 2], split) for n in range(count)]
+
+
+def publish(store: str, tmp_path: Path, rows: Rows, **facts: Any) -> str:
+    frame = pd.DataFrame(rows, columns=["text", "label", "split"])
+    frame.insert(0, "row", range(1, len(frame) + 1))
+    frame.insert(1, "file", "d.csv")
+    folder = tmp_path / "rows"
+    folder.mkdir(exist_ok=True)
+    frame.to_parquet(folder / "rows.parquet")
+    uri = f"{store}/datasets/d"
+    folders.publish(folder, uri, {"fingerprint": "d", **facts})
+    return uri
+
+
+def run(store: str, tmp_path: Path, rows: Rows, **settings: Any) -> tuple[dict[str, Any], Any]:
+    dataset = publish(store, tmp_path, rows)
+    uri = validate(store, dataset, ValidationSettings.model_validate(settings))
+    manifest = folders.fetch(uri, tmp_path / "back")
+    splits = {
+        name: pd.read_parquet(tmp_path / "back" / f"{name}.parquet")
+        for name in ("train", "validation", "test")
+    }
+    return manifest, splits
+
+
+def finding(manifest: dict[str, Any], name: str) -> dict[str, Any]:
+    [found] = [each for each in manifest["findings"] if each["name"] == name]
+    return dict(found)
+
+
+def test_rows_sorted_by_label_still_give_every_split_every_class(
+    store: str, tmp_path: Path
+) -> None:
+    rows = sorted(clean(), key=lambda row: str(row[1]))
+    manifest, splits = run(store, tmp_path, rows)
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 160,
+        "validation": 20,
+        "test": 20,
+    }
+    for part in splits.values():
+        assert part["label"].value_counts(normalize=True)["a"] == pytest.approx(0.5)
+    assert manifest["findings"] == []
+
+
+def test_no_row_is_in_two_splits_and_none_is_lost(store: str, tmp_path: Path) -> None:
+    _, splits = run(store, tmp_path, clean())
+    rows = [row for part in splits.values() for row in part["row"]]
+    assert sorted(rows) == list(range(1, 201))
+
+
+def test_missing_duplicate_and_conflicting_rows_are_dropped_and_named(
+    store: str, tmp_path: Path
+) -> None:
+    bad: Rows = [
+        (None, "a", None),
+        ("  ", "b", None),
+        ("no label", None, None),
+        ("Text  NUMBER 4", "a", None),
+        ("both", "a", None),
+        ("Ｂoth", "b", None),
+    ]
+    manifest, splits = run(store, tmp_path, [*clean(), *bad])
+    assert finding(manifest, "missing_text")["rows"] == ["d.csv:201", "d.csv:202"]
+    assert finding(manifest, "missing_label")["rows"] == ["d.csv:203"]
+    assert finding(manifest, "duplicates")["rows"] == ["d.csv:204"]
+    assert finding(manifest, "conflicts")["rows"] == ["d.csv:205", "d.csv:206"]
+    assert sum(len(part) for part in splits.values()) == 200
+
+
+def test_a_rule_may_warn_or_fail_instead(store: str, tmp_path: Path) -> None:
+    rows: Rows = [*clean(), ("text number 0", "a", None)]
+    manifest, splits = run(store, tmp_path, rows, duplicates="warn")
+    assert finding(manifest, "duplicates")["action"] == "kept"
+    assert sum(len(part) for part in splits.values()) == 201
+    with pytest.raises(InputError, match=r"d\.csv:201.*validation\.duplicates to drop"):
+        run(store, tmp_path, rows, duplicates="fail")
+
+
+def test_given_splits_stay_and_leaked_training_rows_leave(store: str, tmp_path: Path) -> None:
+    rows = [*clean(100, "train"), *clean(10, "test")]
+    manifest, splits = run(store, tmp_path, rows)
+    assert finding(manifest, "leakage")["count"] == 10
+    assert sorted(splits["test"]["row"]) == list(range(101, 111))
+    assert len(splits["train"]) + len(splits["validation"]) == 90
+
+
+def test_labels_keep_the_order_that_the_source_gives(store: str, tmp_path: Path) -> None:
+    dataset = publish(store, tmp_path, clean(), labels=["b", "a", "unused"])
+    uri = validate(store, dataset, ValidationSettings())
+    assert folders.existing(uri)["labels"] == ["b", "a"]
+
+
+def test_the_same_rows_and_rules_are_validated_once(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = publish(store, tmp_path, clean())
+    first = validate(store, dataset, ValidationSettings())
+    assert validate(store, dataset, ValidationSettings()) == first
+    assert "cached" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([(None, "a", None)], "no usable rows"),
+        ([(f"t{n}", "a", None) for n in range(50)], r"fewer than two classes \(found: a\)"),
+        ([*clean(), ("once", "rare", None)], r"class\(es\) rare have too few rows"),
+        (
+            [*clean(100, "train"), ("new", "unseen", "test")],
+            r"test split has the label\(s\) unseen that training never saw",
+        ),
+        (clean(100, "dev"), "split column names dev"),
+        (clean(4), "too few"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused_and_nothing_is_written(
+    store: str, tmp_path: Path, rows: Rows, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        run(store, tmp_path, rows)
+    assert storage.list_keys(f"{store}/validated") == []
