@@ -15,6 +15,7 @@ from rich.console import Console
 from components import promotions, storage
 from components.promote_model.promotion import roll_out
 from components.promote_model.settings import LocalTarget, PromotionSettings
+from components.promote_model.targets.local import chosen_port
 from pipelines import object_store
 from pipelines.config import RunConfig
 from pipelines.progress import StepOutput
@@ -39,6 +40,8 @@ def run(
     The steps run one process each, on the same DAG that compiles for a cluster. Raises InputError
     with the paragraph of the step that refused its input, RuntimeError when one failed otherwise.
     """
+    target = LocalTarget(state=str(state.resolve()), port=port)
+    chosen_port(target, config.name)  # a port in use is told now, not after the training
     store = use_store(state, config.store)
     run_id = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{uuid4().hex[:6]}"
     home = state / "runs" / run_id
@@ -46,7 +49,7 @@ def run(
         **config.arguments(),
         "store": store,
         "run": run_id,
-        "promotion": promotion_settings(state, port).model_dump(mode="json"),
+        "promotion": PromotionSettings(target=target).model_dump(mode="json"),
     }
     console.print(f"run {run_id}, log {home / 'run.log'}", highlight=False, soft_wrap=True)
     with StepOutput(home / "run.log", console, tracebacks=tracebacks) as output:
@@ -91,9 +94,9 @@ def use_store(state: Path, store: str | None) -> str:
     return address
 
 
-def promotion_settings(state: Path, port: int = 0) -> PromotionSettings:
+def promotion_settings(state: Path) -> PromotionSettings:
     """Promotion to this machine's endpoint."""
-    return PromotionSettings(target=LocalTarget(state=str(state.resolve()), port=port))
+    return PromotionSettings(target=LocalTarget(state=str(state.resolve())))
 
 
 def models(store: str) -> Iterator[tuple[str, promotions.Promotion]]:

@@ -29,7 +29,7 @@ class LocalEndpoint:
         """Fetch the release, point `current` at it, and start or refresh the process."""
         home = home_of(Path(self._target.state), name)
         record, version = record_of(home), release["version"]
-        port = self._port(record)
+        port = chosen_port(self._target, name)
         folder = home / "releases" / version
         folders.fetch(uri, folder, release)
         (folder / RELEASE).write_bytes(json_bytes(release))
@@ -52,25 +52,31 @@ class LocalEndpoint:
         say(STEP, f"{name} {version} answers at {url}")
         return url
 
-    def _port(self, record: Path) -> int:
-        facts = processes.read(record)
-        recorded = int(facts["port"]) if facts else 0
-        wanted = self._target.port or recorded
-        if processes.running(record) is not None:
-            if wanted != recorded:
-                raise InputError(
-                    f"the endpoint runs on port {recorded}, and port {wanted} was asked for. Stop "
-                    "it with `finegate down` first, or leave the port as it is."
-                )
-            return recorded
-        if wanted and not processes.port_is_free(wanted):
-            if self._target.port:
-                raise InputError(
-                    f"port {wanted} is in use by another process. Choose another with --port, or "
-                    "0 for a free one."
-                )
-            wanted = 0
-        return wanted or processes.free_ports(1)[0]
+
+def chosen_port(target: LocalTarget, name: str) -> int:
+    """The port that the endpoint has, had, or will have.
+
+    Raises InputError when the port asked for is taken, or differs from the running endpoint's.
+    """
+    record = record_of(home_of(Path(target.state), name))
+    facts = processes.read(record)
+    recorded = int(facts["port"]) if facts else 0
+    wanted = target.port or recorded
+    if processes.running(record) is not None:
+        if wanted != recorded:
+            raise InputError(
+                f"the endpoint runs on port {recorded}, and port {wanted} was asked for. Stop it "
+                "with `finegate down` first, or leave the port as it is."
+            )
+        return recorded
+    if wanted and not processes.port_is_free(wanted):
+        if target.port:
+            raise InputError(
+                f"port {wanted} is in use by another process. Choose another with --port, or 0 "
+                "for a free one."
+            )
+        wanted = 0
+    return wanted or processes.free_ports(1)[0]
 
 
 def home_of(state: Path, name: str) -> Path:

@@ -71,6 +71,8 @@ def test_two_deepspeed_processes_train_what_one_trains(
         load_file(tmp_path / name / "model.safetensors") for name in ("two", "one")
     )
     for name, tensor in reference.items():
+        if name.endswith("key.bias"):
+            continue  # softmax ignores it: its gradient is rounding noise, which Adam scales up
         assert torch.allclose(weights[name], tensor, atol=2e-3), name
 
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "two")

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import pipeline
+
+from components import folders
+from components.evaluate_model.evaluation import evaluate, evaluate_one
+from serving.errors import InputError
+from tests.conftest import hotel_rows
+
+
+def published(store: str, tiny_model: Path, tmp_path: Path, label: str = "") -> tuple[str, str]:
+    folder = tmp_path / "validated"
+    folder.mkdir(exist_ok=True)
+    frame = pd.DataFrame(hotel_rows(300), columns=["text", "label"])
+    frame.insert(0, "row", range(300))
+    frame.insert(1, "file", "d.csv")
+    if label:
+        frame.loc[299, "label"] = label
+    frame[:200].to_parquet(folder / "train.parquet")
+    frame[200:].to_parquet(folder / "test.parquet")
+    folders.publish(folder, f"{store}/validated/v", {"fingerprint": "v"})
+    folders.publish(tiny_model, f"{store}/finetuned/c", {"fingerprint": "c"})
+    return f"{store}/finetuned/c", f"{store}/validated/v"
+
+
+def test_predictions_are_those_of_the_transformers_pipeline(
+    store: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    model, dataset = published(store, tiny_model, tmp_path)
+    evaluations = evaluate(store, model, dataset, "hotels")
+    assert evaluations.champion == ""
+    facts = folders.fetch(evaluations.candidate, tmp_path / "evaluation")
+    found = pd.read_parquet(tmp_path / "evaluation" / "predictions.parquet")
+    folders.fetch(dataset, tmp_path / "rows")
+    texts = pd.read_parquet(tmp_path / "rows" / "test.parquet")["text"].tolist()
+    theirs = pipeline("text-classification", model=str(tiny_model), top_k=None, truncation=True)
+    for probabilities, answer in zip(found["probabilities"], theirs(texts), strict=True):
+        scores = {each["label"]: each["score"] for each in answer}
+        expected = [scores[label] for label in facts["labels"]]
+        assert np.allclose(probabilities, expected, atol=1e-5)
+    right = (found["label"] == found["predicted"]).mean()
+    assert facts["metrics"]["accuracy"] == pytest.approx(right)
+    assert facts["metrics"]["rows"] == 100
+
+
+def test_a_model_is_scored_once_on_the_same_rows(
+    store: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, dataset = published(store, tiny_model, tmp_path)
+    first = evaluate_one(store, folders.existing(model), model, dataset)
+    assert evaluate_one(store, folders.existing(model), model, dataset) == first
+    assert "cached" in capsys.readouterr().out
+
+
+def test_a_label_that_the_model_does_not_know_is_refused(
+    store: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    model, dataset = published(store, tiny_model, tmp_path, label="enthusiasm")
+    with pytest.raises(InputError, match=r"label\(s\) enthusiasm"):
+        evaluate(store, model, dataset, "hotels")

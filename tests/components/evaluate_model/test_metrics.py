@@ -1,0 +1,61 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.evaluate_model.baselines import baselines
+from components.evaluate_model.metrics import classification_metrics, roc_points
+from tests.conftest import hotel_rows
+
+TRUTH = np.array([0, 0, 1, 1, 1, 0])
+PROBABILITIES = np.array(
+    [[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4], [0.7, 0.3]], dtype=np.float32
+)
+
+
+def test_metrics_are_those_counted_by_hand() -> None:
+    metrics = classification_metrics(TRUTH, PROBABILITIES, ["bad", "good"])
+    assert metrics["confusion"] == [[2, 1], [1, 2]]
+    assert metrics["accuracy"] == pytest.approx(4 / 6)
+    assert metrics["classes"]["good"] == {
+        "precision": pytest.approx(2 / 3),
+        "recall": pytest.approx(2 / 3),
+        "f1": pytest.approx(2 / 3),
+        "support": 3,
+    }
+    right = PROBABILITIES[np.arange(6), TRUTH]
+    assert metrics["log_loss"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
+    ranked = sum(p > q for p in (0.8, 0.7, 0.4) for q in (0.1, 0.6, 0.3))
+    assert metrics["roc_auc"] == pytest.approx(ranked / 9)
+
+
+def test_a_class_absent_from_the_test_rows_breaks_nothing() -> None:
+    three = np.column_stack([PROBABILITIES * 0.9, np.full(6, 0.1)]).astype(np.float32)
+    metrics = classification_metrics(TRUTH, three, ["bad", "good", "rare"])
+    assert metrics["classes"]["rare"]["support"] == 0
+    assert metrics["macro_f1"] == pytest.approx(2 / 3)
+    one = classification_metrics(np.zeros(6, dtype=np.int64), PROBABILITIES, ["bad", "good"])
+    assert one["roc_auc"] is None
+    json.dumps([metrics, one], allow_nan=False)
+
+
+def test_the_roc_curve_runs_from_corner_to_corner_without_infinity() -> None:
+    curve = roc_points(TRUTH, PROBABILITIES)
+    json.dumps(curve, allow_nan=False)
+    assert (curve["fpr"][0], curve["tpr"][0]) == (0, 0)
+    assert (curve["fpr"][-1], curve["tpr"][-1]) == (1, 1)
+    assert curve["thresholds"][0] == 1
+
+
+@pytest.mark.parametrize("chinese", [False, True])
+def test_tfidf_learns_what_the_majority_class_cannot(chinese: bool) -> None:
+    rows = hotel_rows(400)
+    if chinese:
+        words = {"praise": "干净", "blame": "太吵", "neutral": "一般"}
+        rows = [(f"房间{words[label]}第{n}次住", label) for n, (_, label) in enumerate(rows)]
+    frame = pd.DataFrame(rows, columns=["text", "label"])
+    found = baselines(frame[:300], frame[300:])
+    majority = frame["label"][:300].mode()[0]
+    assert found["majority"]["accuracy"] == (frame["label"][300:] == majority).mean()
+    assert found["tfidf"]["accuracy"] > 0.95
