@@ -137,7 +137,7 @@ def test_the_first_run_prints_verdict_report_curl_and_the_endpoints_answer(
     assert "TF-IDF with logistic regression" in said
     report = re.search(r"report: (\S+)", said)
     assert report
-    assert (laptop.home / report[1]).read_bytes().startswith(b"\n<!doctype html>")
+    assert (laptop.home / report[1]).read_bytes().startswith(b"<!doctype html>")
     curl = re.search(r"^curl .*$", said, re.MULTILINE)
     assert curl
     answer = subprocess.run(curl[0], shell=True, capture_output=True, text=True, timeout=60)
@@ -163,7 +163,9 @@ def test_the_kfp_artifacts_hold_metrics_confusion_matrix_and_report(laptop: Lapt
 def test_the_endpoint_equals_the_transformers_pipeline_on_the_release(laptop: Laptop) -> None:
     texts = [text for text, _ in hotel_rows(200, seed=9)]
     folder = laptop.home / ".finegate/endpoints/hotels/current"
-    theirs = pipeline("text-classification", model=str(folder.resolve()), top_k=None)
+    theirs = pipeline(
+        "text-classification", model=str(folder.resolve()), top_k=None, truncation=True
+    )
     answer = httpx.post(laptop.url, json={"instances": texts}, timeout=60).json()
     for prediction, expected in zip(answer["predictions"], theirs(texts), strict=True):
         scores = {each["label"]: each["score"] for each in prediction["scores"]}
