@@ -85,5 +85,5 @@ def _bound(
         relation=relation,
         bound=bound,
         passed=passed,
-        why=f"{name} is {observed:.4f}, {'within' if passed else 'outside'} {relation} {bound:.4g}",
+        why=f"{name} is {observed:.4f} and must be {relation} {bound:.4g}",
     )
