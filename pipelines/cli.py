@@ -126,10 +126,12 @@ def compile_command(
 
 
 def main() -> None:
-    """Run the command line; an InputError is one paragraph on stderr and exit code 1."""
+    """Run the command line; what a person can mend is one paragraph on stderr and exit code 1."""
+    from pipelines.local import StepFailedError
+
     try:
         app()
-    except InputError as error:
+    except (InputError, StepFailedError) as error:
         if "--traceback" in sys.argv:
             traceback.print_exc()
         paragraph = " ".join(str(error).split())

@@ -22,6 +22,10 @@ from pipelines.progress import StepOutput
 from serving.errors import InputError
 
 
+class StepFailedError(Exception):
+    """A step failed for a reason that is not its input; the message says where its log is."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: its id, the gate's verdict, and the page about it on this machine."""
@@ -38,7 +42,8 @@ def run(
     """Run the pipeline with kfp.local and promote to an endpoint on this machine.
 
     The steps run one process each, on the same DAG that compiles for a cluster. Raises InputError
-    with the paragraph of the step that refused its input, RuntimeError when one failed otherwise.
+    with the paragraph of the step that refused its input, and StepFailedError when one failed for
+    another reason.
     """
     target = LocalTarget(state=str(state.resolve()), port=port)
     chosen_port(target, config.name)  # a port in use is told now, not after the training
@@ -59,7 +64,7 @@ def run(
         except RuntimeError as error:
             if output.error is not None:
                 raise InputError(output.error) from error
-            raise RuntimeError(
+            raise StepFailedError(
                 f"a step failed for a reason that is not its input; {home / 'run.log'} has its "
                 "traceback. Running again resumes after the last step that finished."
             ) from error

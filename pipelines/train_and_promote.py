@@ -27,7 +27,7 @@ def train_and_promote(
     training: dict = {},  # noqa: B006
     gate: dict = {},  # noqa: B006
     promotion: dict = {},  # noqa: B006
-    run: str = dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+    run: str = "",
 ) -> str:
     """Train a candidate and promote it if it passes.
 
@@ -41,7 +41,7 @@ def train_and_promote(
         training: TrainingSettings.
         gate: GateSettings.
         promotion: PromotionSettings.
-        run: Id of the run.
+        run: Id of the run; empty takes the KFP run's own.
 
     Returns:
         accepted, rejected or unchanged.
@@ -55,6 +55,8 @@ def train_and_promote(
     candidate = finetune_model(
         store=store, tokenized=tokens.output, base_model=model.output, settings=training
     )
+    # KFP fills this in where it is a task's own constant, not in a parameter's default.
+    job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     # These depend on who the champion is, which is no input of theirs: KFP may not reuse them.
     evaluation = evaluate_model(
         store=store, model=candidate.output, dataset=texts.output, name=name
@@ -63,6 +65,7 @@ def train_and_promote(
         store=store,
         name=name,
         run=run,
+        job=job,
         model=candidate.output,
         dataset=texts.output,
         evaluation=evaluation.outputs["candidate"],
@@ -70,11 +73,11 @@ def train_and_promote(
         settings=gate,
     ).set_caching_options(False)
     decision = verdict.outputs["Output"]
-    report_run(store=store, run=run, dataset=texts.output, decision=decision).set_caching_options(
-        False
-    )
+    report_run(
+        store=store, run=run, job=job, dataset=texts.output, decision=decision
+    ).set_caching_options(False)
     with dsl.If(decision != "rejected", name="unless-rejected"):
-        promote_model(store=store, name=name, run=run, settings=promotion).set_caching_options(
-            False
-        )
+        promote_model(
+            store=store, name=name, run=run, job=job, settings=promotion
+        ).set_caching_options(False)
     return decision  # type: ignore[no-any-return]

@@ -10,11 +10,11 @@ from pathlib import Path
 
 def main() -> None:
     """Load the release and serve it until SIGTERM; SIGHUP loads what DIR points to anew."""
-    options = _options()
+    given = options(sys.argv[1:])
     # Before torch is imported: OpenMP reads it once.
     from serving.cores import available_cores
 
-    threads = options.threads or available_cores()
+    threads = given.threads or available_cores()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
@@ -22,11 +22,11 @@ def main() -> None:
     from serving.errors import InputError
 
     try:
-        for port in filter(None, (options.http_port, options.grpc_port)):
-            _check_free(options.host, port)
-        if not options.model_dir.is_dir():
+        for port in filter(None, (given.http_port, given.grpc_port)):
+            _check_free(given.host, port)
+        if not given.model_dir.is_dir():
             raise InputError(
-                f"there is no folder {options.model_dir}. Give --model-dir the folder of a release."
+                f"there is no folder {given.model_dir}. Give --model-dir the folder of a release."
             )
         import torch
         from transformers.utils import logging as transformers_logging
@@ -36,12 +36,12 @@ def main() -> None:
 
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         torch.set_num_threads(threads)
-        predictor = Predictor(options.model_name, options.model_dir, options.max_waiting)
+        predictor = Predictor(given.model_name, given.model_dir, given.max_waiting)
         server = PredictorServer(
             predictor,
-            host=options.host,
-            http_port=options.http_port,
-            grpc_port=options.grpc_port,
+            host=given.host,
+            http_port=given.http_port,
+            grpc_port=given.grpc_port,
         )
     except InputError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
@@ -49,7 +49,8 @@ def main() -> None:
     server.start([predictor])
 
 
-def _options() -> argparse.Namespace:
+def options(arguments: list[str]) -> argparse.Namespace:
+    """The command line's options."""
     parser = argparse.ArgumentParser(prog="python -m serving", description=__doc__)
     parser.add_argument("--model-dir", type=Path, required=True, help="release folder, or a link")
     parser.add_argument("--model-name", required=True)
@@ -60,7 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--max-waiting", type=int, default=2048, help="texts that may wait; more answer 503"
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _check_free(host: str, port: int) -> None:

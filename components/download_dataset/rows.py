@@ -1,7 +1,7 @@
 """A source's rows in one shape, whatever columns it has: row, file, text, label, split."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,15 @@ import pyarrow.parquet as pq
 
 from components.download_dataset.labels import label_name
 from components.download_dataset.readers import Row
-from components.download_dataset.settings import DatasetSettings, Member
+from components.download_dataset.settings import DatasetSettings
 from serving.errors import InputError
 
 ROWS_A_GROUP = 10_000
+_SPLITS = {
+    "train": "train",
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    "test": "test",
+}
 
 
 class Rows:
@@ -26,39 +31,33 @@ class Rows:
         self._settings = settings
 
     def of_file(
-        self, rows: Iterable[Row], file: str, part: Member | None, split: str | None
+        self, rows: Iterable[Row], file: str, label: str | None, split: str | None
     ) -> Iterator[dict[str, Any]]:
-        """Rows of one file; a part's label and split hold for all of them."""
+        """Rows of one file; `label` and `split`, where given, hold for all of them."""
         settings = self._settings
-        wanted = [settings.text, *filter(None, (settings.text_pair, settings.split))]
-        constant = part.label if part else None
-        if constant is None:
-            wanted.append(settings.label)
-        checked = False
-        for number, values in rows:
+        wanted = settings.wanted_columns(labelled=label is not None)
+        for count, (number, values) in enumerate(rows):
             place = f"{file}:{number}"
-            if not checked:
+            if count == 0:
                 _check_columns(values, wanted, file)
-                checked = True
-            label, stays = (
-                (constant, True)
-                if constant is not None
-                else label_name(values.get(settings.label), settings, place)
-            )
+            name, stays = label, True
+            if label is None:
+                value = _scalar(values.get(settings.label), settings.label, place)
+                name, stays = label_name(value, settings.label_names, settings.label_bins, place)
             if not stays:
                 self.left_out += 1
                 continue
-            if label is not None:
-                self.labels.add(label)
+            if name is not None:
+                self.labels.add(name)
             row = {
                 "row": number,
                 "file": file,
-                "text": _text(values.get(settings.text)),
-                "label": label,
-                "split": _text(values.get(settings.split)) if settings.split else split,
+                "text": _text(values, settings.text, place),
+                "label": name,
+                "split": _split(values, settings.split, place) if settings.split else split,
             }
             if settings.text_pair:
-                row["text_pair"] = _text(values.get(settings.text_pair))
+                row["text_pair"] = _text(values, settings.text_pair, place)
             yield row
 
 
@@ -102,16 +101,54 @@ def _sample(rows: Iterable[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
     return [row for _, row in sorted(chosen, key=lambda pair: pair[0])]
 
 
-def _check_columns(values: dict[str, Any], wanted: list[str], file: str) -> None:
+def _check_columns(values: dict[str, Any], wanted: Sequence[str], file: str) -> None:
     for name in wanted:
         if name not in values:
-            near = get_close_matches(name, values, 1)
+            there = [str(column)[:40] for column in values]
+            near = get_close_matches(name, there, 1)
             hint = f"Did you mean {near[0]}? " if near else ""
             raise InputError(
-                f"{file} has no column {name!r}; it has {', '.join(map(str, values))}. {hint}Set "
-                "dataset.text, dataset.label and the like to the names that the file has."
+                f"{file} has no column {name!r}; it has {', '.join(there[:20])}. {hint}Set "
+                "dataset.text, dataset.label and the like to the names that the file has; without "
+                "a header line set header: false and columns; see also delimiter."
             )
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
+def _scalar(value: Any, column: str, place: str) -> Any:
+    """The value, None for the NaN that data frames write for a missing one."""
+    if isinstance(value, list | dict | bytes):
+        raise InputError(
+            f"{place} has a {type(value).__name__} in the column {column!r}, where one value "
+            "belongs. Give a column of texts, numbers or booleans."
+        )
+    return None if value != value else value
+
+
+def _text(values: dict[str, Any], column: str, place: str) -> str | None:
+    value = values.get(column)
+    if type(value) is not str:
+        value = _scalar(value, column, place)
+        return None if value is None else str(value)
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{place} has half a character (a lone surrogate, U+{ord(value[error.start]):04X}) "
+                f"in the column {column!r}, which no text may have. Mend that row."
+            ) from error
+    return value
+
+
+def _split(values: dict[str, Any], column: str, place: str) -> str | None:
+    name = _text(values, column, place)
+    if name is None or not name.strip():
+        return None
+    known = _SPLITS.get(name.strip().lower())
+    if known is None:
+        raise InputError(
+            f"{place} has the split {name!r}; the column {column!r} may name train, validation "
+            "(dev, val, valid) and test. Rename it there, or leave dataset.split out to have the "
+            "splits cut."
+        )
+    return known

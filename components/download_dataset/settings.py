@@ -1,10 +1,12 @@
 """How a config describes a labelled text dataset."""
 
 import math
+from itertools import pairwise
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from components.download_dataset.labels import Bin, plain
 from components.sources.settings import HubDatasetSource, MemberPath, PyPISource, Sha256
 
 Split = Literal["train", "validation", "test"]
@@ -13,27 +15,18 @@ Places = str | dict[Split, str]
 """One place, or one for each split."""
 
 
-def _text_keys(value: object) -> object:
-    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else value
+def _plain_keys(value: object) -> object:
+    return {plain(key): item for key, item in value.items()} if isinstance(value, dict) else value
 
 
 class Member(BaseModel):
-    """One file of an archive or distribution, and what all its rows have in common."""
+    """One file of an archive, distribution or folder, and what all its rows have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: MemberPath
     label: str | None = None
     split: Split | None = None
-
-
-class Bin(BaseModel):
-    """A range of numbers, bounds included."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    min: float = -math.inf
-    max: float = math.inf
 
 
 class DatasetSettings(BaseModel):
@@ -43,23 +36,26 @@ class DatasetSettings(BaseModel):
 
     hub: HubDatasetSource | None = None
     path: Places | None = None
-    """A local file, relative to where finegate is started."""
+    """A local file, relative to where finegate is started; `*` stands for any characters. A
+    folder together with `member` or `members`."""
     url: Places | None = None
+    """An https:// address; one that ends in `/` together with `member` or `members`."""
     s3: Places | None = None
+    """`s3://bucket/key`; `*` in the last part matches several; ending in `/` as for url."""
     pypi: PyPISource | None = None
     sha256: Sha256 | None = None
     """Expected hash of the one file at path, url or s3."""
     member: MemberPath | None = None
-    """The file in the archive at the source."""
+    """The file in the archive or folder at the source."""
     members: list[Member] = []
-    """Several files in the archive, when each has a label or a split of its own."""
+    """Several files there, each with a label or a split of its own."""
 
     format: Format | None = None
-    """Unset: by the file's suffix."""
+    """Unset: by the file's suffix, without .gz."""
     encoding: str = "utf-8"
     header: bool = True
     columns: list[str] = []
-    """Column names of a file without a header."""
+    """Column names of a file without a header, or instead of the header's."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     quoting: bool = True
     """False: quotation marks are text, and a row is a line."""
@@ -68,33 +64,82 @@ class DatasetSettings(BaseModel):
     text_pair: str | None = None
     label: str = "label"
     split: str | None = None
-    """Column that names each row's split."""
-    label_names: Annotated[dict[str, str], BeforeValidator(_text_keys)] = {}
-    """Name for each value of the label column; their order is the order of the model's labels."""
+    """Column that names each row's split: train, validation (dev, val, valid) or test."""
+    label_names: Annotated[dict[str, str], BeforeValidator(_plain_keys)] = {}
+    """Name for each value of the label column."""
     label_bins: dict[str, Bin] = {}
     """Name for each range of a numeric label column; rows in none are left out and counted."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Rows to keep, drawn evenly and seeded, for a quick try."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "DatasetSettings":
+    def _has_one_source(self) -> "DatasetSettings":
         given = [n for n in ("hub", "path", "url", "s3", "pypi") if getattr(self, n) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"give exactly one of hub, path, url, s3 and pypi (given: {', '.join(given) or 0})"
+                "give exactly one of hub, path, url, s3 and pypi (given: "
+                f"{', '.join(given) or 'none'})"
             )
-        if self.pypi is not None and self.member is None and not self.members:
-            raise ValueError("pypi needs member (or members): the file inside the distribution")
         if self.member is not None and self.members:
             raise ValueError("give member or members, not both")
-        if self.label_names and self.label_bins:
-            raise ValueError("give label_names or label_bins, not both")
-        if not self.header and not self.columns and self.format not in ("text", None):
-            raise ValueError("header: false needs columns, the names in their order")
+        inside = self.member is not None or bool(self.members)
+        if self.pypi is not None and not inside:
+            raise ValueError("pypi needs member (or members): the file inside the distribution")
+        if self.hub is not None and inside:
+            raise ValueError("hub takes no member: a hub dataset is loaded whole, by hub.splits")
+        place = self.path or self.url or self.s3
+        if self.sha256 is not None and (not isinstance(place, str) or "*" in place):
+            raise ValueError("sha256 pins one file: one path, url or s3 without a pattern")
         return self
 
+    @model_validator(mode="after")
+    def _names_columns_that_are_there(self) -> "DatasetSettings":
+        if not self.header and not self.columns and self.format != "text":
+            raise ValueError("header: false needs columns, the names in their order")
+        if len(set(self.columns)) != len(self.columns):
+            raise ValueError("columns names a column twice; a column that is not used needs a name")
+        labelled = any(member.label is not None for member in self.members)
+        absent = [n for n in self.wanted_columns(labelled=labelled) if n not in self.columns]
+        if self.columns and absent:
+            raise ValueError(
+                f"columns lacks {', '.join(absent)}; set text, label and the like to names in it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gives_each_label_one_name(self) -> "DatasetSettings":
+        if self.label_names and self.label_bins:
+            raise ValueError("give label_names or label_bins, not both")
+        bins = self._bins_upward()
+        for (low, below), (high, above) in pairwise(bins):
+            if above.min <= below.max:
+                raise ValueError(
+                    f"label_bins {low} and {high} overlap at {above.min:g}; bounds are included, "
+                    "so end one before the other begins"
+                )
+        return self
+
+    def wanted_columns(self, *, labelled: bool) -> list[str]:
+        """Columns to read of a file; a `labelled` one has its label in the config."""
+        label = None if labelled else self.label
+        return [n for n in (self.text, self.text_pair, label, self.split) if n is not None]
+
     def label_order(self) -> list[str]:
-        """Label names in the order that the config gives them; empty where it names none."""
+        """Label names that the config gives, by rising value, range or place; empty for none.
+
+        A mapping's own order is lost on its way through KFP, which has unordered structs.
+        """
         constant = [member.label for member in self.members if member.label is not None]
-        names = [*self.label_names.values(), *self.label_bins, *constant]
-        return list(dict.fromkeys(names))
+        named = [name for _, name in sorted(self.label_names.items(), key=_by_number)]
+        binned = [name for name, _ in self._bins_upward()]
+        return list(dict.fromkeys([*named, *binned, *constant]))
+
+    def _bins_upward(self) -> list[tuple[str, Bin]]:
+        return sorted(self.label_bins.items(), key=lambda item: item[1].min)
+
+
+def _by_number(item: tuple[str, str]) -> tuple[float, str]:
+    try:
+        return float(item[0]), item[0]
+    except ValueError:
+        return math.inf, item[0]

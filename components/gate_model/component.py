@@ -11,6 +11,7 @@ def gate_model(
     store: str,
     name: str,
     run: str,
+    job: str,
     model: str,
     dataset: str,
     evaluation: str,
@@ -23,7 +24,8 @@ def gate_model(
     Args:
         store: S3 address under which everything lies.
         name: Name of the model.
-        run: Id of the run; the verdict lies under it.
+        run: Id of the run, or '' for that of the KFP run; the verdict lies under it.
+        job: Id of the KFP run.
         model: S3 address of the fine-tuned candidate.
         dataset: S3 address of the validated dataset.
         evaluation: S3 address of the candidate's evaluation.
@@ -45,7 +47,7 @@ def gate_model(
         result = judge(
             store,
             name=name,
-            run=run,
+            run=run or job,
             model=model,
             dataset=dataset,
             evaluation=evaluation,

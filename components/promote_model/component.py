@@ -6,13 +6,14 @@ from components.images import TRAINER_IMAGE
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def promote_model(store: str, name: str, run: str, settings: dict) -> str:
+def promote_model(store: str, name: str, run: str, job: str, settings: dict) -> str:
     """Release the accepted candidate and make it answer.
 
     Args:
         store: S3 address under which everything lies.
         name: Name of the model.
-        run: Id of the run, whose verdict allows the promotion.
+        run: Id of the run, or '' for that of the KFP run, whose verdict allows the promotion.
+        job: Id of the KFP run.
         settings: PromotionSettings.
 
     Returns:
@@ -23,4 +24,4 @@ def promote_model(store: str, name: str, run: str, settings: dict) -> str:
     from components.promote_model.settings import PromotionSettings
 
     with step("promote_model"):
-        return promote(store, name, run, PromotionSettings.model_validate(settings))
+        return promote(store, name, run or job, PromotionSettings.model_validate(settings))

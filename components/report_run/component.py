@@ -7,12 +7,15 @@ from components.images import TRAINER_IMAGE
 
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
-def report_run(store: str, run: str, dataset: str, decision: str, page: Output[HTML]) -> None:
+def report_run(
+    store: str, run: str, job: str, dataset: str, decision: str, page: Output[HTML]
+) -> None:
     """Draw the run as one page.
 
     Args:
         store: S3 address under which everything lies.
-        run: Id of the run, whose verdict is reported.
+        run: Id of the run, or '' for that of the KFP run, whose verdict is reported.
+        job: Id of the KFP run.
         dataset: S3 address of the validated dataset.
         decision: The gate's decision; it makes the report wait for the gate.
         page: The report.
@@ -23,4 +26,4 @@ def report_run(store: str, run: str, dataset: str, decision: str, page: Output[H
     from components.report_run.report import report
 
     with step("report_run"):
-        Path(page.path).write_bytes(report(store, run, dataset))
+        Path(page.path).write_bytes(report(store, run or job, dataset))

@@ -5,7 +5,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
@@ -13,54 +13,75 @@ from typing import IO
 
 from serving.errors import InputError
 
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file is a zip or tar archive, by its content."""
+    return zipfile.is_zipfile(path) or _is_tar(path)
+
+
+def names(archive: Path) -> list[str]:
+    """Names of the files in the archive."""
+    with _members(archive) as members:
+        return members.names
+
 
 def extract(archive: Path, path: Sequence[str], folder: Path) -> Path:
     """Copy one member to `folder`; `path` leads through archives within archives.
 
+    Only the member's last name part is used there, so no archive can write outside `folder`.
     Raises InputError when a step is no archive or has no such member.
     """
     for depth, member in enumerate(path):
         target = folder / f"{depth}-{PurePosixPath(member).name}"
         with _members(archive) as members:
-            source = members.open(member)
-            with source, target.open("wb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
+            members.copy(member, target)
         archive = target
     return archive
 
 
-def extract_folder(archive: Path, member: str, folder: Path) -> None:
-    """Copy the files directly under the folder `member` to `folder`."""
+def extract_folder(archive: Path, member: str, folder: Path, wanted: Callable[[str], bool]) -> None:
+    """Copy the `wanted` ones (by name) of the files directly under the folder `member`."""
     prefix = PurePosixPath(member)
     with _members(archive) as members:
-        names = [name for name in members.names if PurePosixPath(name).parent == prefix]
-        if not names:
+        inside = [name for name in members.names if PurePosixPath(name).parent == prefix]
+        if not inside:
+            folders = sorted({str(PurePosixPath(name).parent) for name in members.names})
+            near = get_close_matches(str(prefix), folders, 3, 0.3) or folders[:8]
             raise InputError(
-                f"{archive.name} has no files under {member!r}; it holds "
-                f"{', '.join(sorted({str(PurePosixPath(n).parent) for n in members.names})[:8])}."
+                f"{archive.name} has no files under {member!r}; folders in it are "
+                f"{', '.join(near)}. Set member to the one that holds config.json."
             )
-        for name in names:
-            with members.open(name) as source:
-                (folder / PurePosixPath(name).name).write_bytes(source.read())
+        for name in inside:
+            if wanted(PurePosixPath(name).name):
+                members.copy(name, folder / PurePosixPath(name).name)
 
 
 def decompressed(path: Path, folder: Path) -> Path:
     """The file itself, or its content when it is a gzip file that is no tar archive."""
-    if path.suffix != ".gz" or tarfile.is_tarfile(path):
+    if path.suffix != ".gz" or _is_tar(path):
         return path
     target = folder / path.stem
     try:
         with gzip.open(path) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
-    except (OSError, EOFError, zlib.error) as error:
+    except _DAMAGE as error:
         raise InputError(
             f"{path.name} is not a whole gzip file ({error}). Download it again."
         ) from error
     return target
 
 
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except _DAMAGE:  # it looks into half a gzip file, and trips
+        return False
+
+
 class _Members:
-    """Names of an archive's files, and a way to open one."""
+    """Names of an archive's files, and their contents."""
 
     def __init__(self, archive: Path, opened: zipfile.ZipFile | tarfile.TarFile) -> None:
         self._archive, self._opened = archive, opened
@@ -69,11 +90,16 @@ class _Members:
         else:
             self.names = [member.name for member in opened if member.isfile()]
 
-    def open(self, name: str) -> IO[bytes]:
+    def copy(self, name: str, target: Path) -> None:
+        with self._open(name) as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file, 1 << 20)
+
+    def _open(self, name: str) -> IO[bytes]:
         if name not in self.names:
             near = get_close_matches(name, self.names, 3, 0.3) or sorted(self.names)[:5]
             raise InputError(
-                f"{self._archive.name} has no member {name!r}; near to it are {', '.join(near)}."
+                f"{self._archive.name} has no member {name!r}; near to it are "
+                f"{', '.join(near) or 'none, it is empty'}. Set member to the one you mean."
             )
         if isinstance(self._opened, zipfile.ZipFile):
             return self._opened.open(name)
@@ -96,5 +122,10 @@ def _members(archive: Path) -> Iterator[_Members]:
                 f"{archive.name} is neither a zip nor a tar archive, so it has no members. Leave "
                 "`member` out to read the file itself."
             )
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+    except _DAMAGE as error:
         raise InputError(f"{archive.name} is damaged ({error}). Download it again.") from error
+    except (RuntimeError, NotImplementedError) as error:  # zipfile: encrypted, unknown method
+        raise InputError(
+            f"{archive.name} cannot be unpacked ({error}). Pack it again without a password, as "
+            "zip (deflate) or tar.gz."
+        ) from error

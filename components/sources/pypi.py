@@ -6,16 +6,18 @@ from pathlib import Path
 import requests
 from pypi_simple import (
     PYPI_SIMPLE_ENDPOINT,
-    DigestMismatchError,
     DistributionPackage,
     NoSuchProjectError,
     PyPISimple,
+    UnsupportedContentTypeError,
 )
 
-from components.console import say
 from components.fingerprint import sha256_of
 from components.sources.settings import PyPISource
+from components.sources.transfer import Transfer
 from serving.errors import InputError
+
+TIMEOUT_SECONDS = 60
 
 
 def download(source: PyPISource, folder: Path, step: str) -> Path:
@@ -29,32 +31,45 @@ def download(source: PyPISource, folder: Path, step: str) -> Path:
         with PyPISimple(index) as client:
             package = _find(client, source, wanted)
             target = folder / package.filename
-            say(step, f"downloading {package.filename}")
-            client.download_package(package, target)
+            client.download_package(
+                package,
+                target,
+                verify=False,  # against the index's hash; the pinned one is checked below
+                progress=lambda size: Transfer(step, package.filename, size),
+                timeout=TIMEOUT_SECONDS,
+            )
     except NoSuchProjectError as error:
         raise InputError(
             f"the package index has no distribution {source.distribution}. Check its name."
         ) from error
-    except DigestMismatchError as error:
-        raise InputError(f"{wanted} arrived damaged ({error}). Run again.") from error
-    except requests.RequestException as error:
+    except (requests.RequestException, UnsupportedContentTypeError) as error:
         raise InputError(
             f"{wanted} cannot be downloaded ({error}). Check the network, or set PIP_INDEX_URL to "
             "an index that you reach."
         ) from error
-    found = sha256_of(target)
-    if found != source.sha256:
-        raise InputError(
-            f"{target.name} has the SHA-256 {found}, and {source.sha256} is pinned. If the file is "
-            "the one you want, put its hash into the config."
-        )
+    if (found := sha256_of(target)) != source.sha256:
+        raise _mismatch(target.name, found, source)
     return target
 
 
 def _find(client: PyPISimple, source: PyPISource, wanted: str) -> DistributionPackage:
-    packages = client.get_project_page(source.distribution).packages
+    page = client.get_project_page(source.distribution, timeout=TIMEOUT_SECONDS)
+    packages = [package for package in page.packages if package.version == source.version]
+    packages = [package for package in packages if package.package_type == source.kind]
+    if not packages:
+        offered = [f"{p.version} ({p.package_type})" for p in page.packages if p.version]
+        latest = list(dict.fromkeys(offered))[-8:]
+        raise InputError(
+            f"the package index has no {wanted}; it has {', '.join(latest) or 'none'}."
+        )
     for package in packages:
-        if package.version == source.version and package.package_type == source.kind:
+        if package.digests.get("sha256", source.sha256) == source.sha256:
             return package
-    offered = sorted({f"{p.version} ({p.package_type})" for p in packages if p.version})
-    raise InputError(f"the package index has no {wanted}; it has {', '.join(offered[-8:])}.")
+    raise _mismatch(packages[0].filename, packages[0].digests["sha256"], source)
+
+
+def _mismatch(name: str, found: str, source: PyPISource) -> InputError:
+    return InputError(
+        f"{name} has the SHA-256 {found}, and {source.sha256} is pinned. If the file is the one "
+        "you want, put its hash into the config."
+    )

@@ -12,7 +12,7 @@ def _as_list(value: object) -> object:
 
 
 MemberPath = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
-"""A path in an archive; a list goes through archives within archives."""
+"""A path in an archive or folder; a list goes through archives within archives."""
 
 
 class PyPISource(BaseModel):
@@ -33,7 +33,7 @@ class HubModelSource(BaseModel):
 
     id: str
     revision: str = "main"
-    """A commit; a branch or tag is resolved to its commit first."""
+    """A commit; a branch, tag or `refs/pr/N` is resolved to its commit first."""
 
 
 class HubDatasetSource(BaseModel):
@@ -44,5 +44,8 @@ class HubDatasetSource(BaseModel):
     id: str
     config: str | None = None
     revision: str = "main"
-    splits: dict[Literal["train", "validation", "test"], str] = {"train": "train"}
+    """A commit; a branch or tag is resolved to its commit first."""
+    splits: Annotated[dict[Literal["train", "validation", "test"], str], Field(min_length=1)] = {
+        "train": "train"
+    }
     """Our split names to the dataset's own."""

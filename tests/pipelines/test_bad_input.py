@@ -44,7 +44,9 @@ def finegate(home: Path, store: str, changes: dict[str, Any], *options: str, **e
         "name": "hotels",
         "store": store,
         "dataset": {"path": "good.csv", "split": "split"},
-        "base_model": {"architecture": {"model_type": "bert", "hidden_size": 32}},
+        "base_model": {
+            "architecture": {"model_type": "bert", "hidden_size": 32, "num_attention_heads": 2}
+        },
     }
     (home / "run.yaml").write_text(yaml.safe_dump({**config, **changes}))
     return subprocess.run(

@@ -142,8 +142,12 @@ def test_a_hub_out_of_reach_is_told_as_such(store: str, tmp_path: Path) -> None:
 
 
 def test_an_architecture_is_a_config_alone(store: str) -> None:
-    uri = download(store, settings(architecture={"model_type": "bert", "hidden_size": 64.0}))
+    given = {"model_type": "bert", "hidden_size": 64.0, "num_attention_heads": 4}
+    uri = download(store, settings(architecture=given))
     assert names(uri) == {"config.json"}
+    config = storage.read_json(f"{uri}/config.json")
+    assert config["hidden_size"] == 64
+    assert isinstance(config["hidden_size"], int)
 
 
 @pytest.mark.parametrize(
