@@ -1,5 +1,6 @@
 """One process of the training: Trainer under DeepSpeed, from token ids to a Hugging Face folder."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,15 @@ def scores(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def as_fp32(folder: Path) -> None:
-    """Rewrite the folder's weights in fp32."""
+    """Rewrite the folder's weights in fp32, and say so in config.json.
+
+    transformers loads a model in the dtype that its config records, so a config that still says
+    bfloat16 would serve other probabilities through `pipeline()` than through finegate.
+    """
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = "float32"
+    text = json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
     for path in folder.glob("*.safetensors"):
         tensors = load_file(path)
         save_file(

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from components import folders, storage
 from components.finetune_model.deepspeed_config import deepspeed_config
 from components.finetune_model.finetuning import finetune
 from components.finetune_model.hardware import process_count, rows_and_accumulation
 from components.finetune_model.settings import TrainingSettings
+from components.finetune_model.training import as_fp32
 from components.tokenize_dataset.tokens import write_tokens
 from serving.encoding import Encoder
 from serving.errors import InputError
@@ -88,6 +89,19 @@ def test_two_deepspeed_processes_train_what_one_trains(
     assert finetune(store, tokenized, base, settings(processes=2, zero_stage=2)) == two
     assert "cached" in capsys.readouterr().out
     assert storage.list_keys(store) == before
+
+
+def test_a_model_trained_in_bf16_is_saved_and_loaded_in_fp32(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path)
+    as_fp32(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    loaded = pipeline("text-classification", model=str(tmp_path)).model
+    assert loaded.dtype == torch.float32
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor.float()), name
 
 
 def test_a_loss_that_is_no_number_is_told_with_its_step(
