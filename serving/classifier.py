@@ -100,7 +100,9 @@ def labels_of(config: PretrainedConfig) -> tuple[str, ...]:
 
 
 def problem_type_of(config: PretrainedConfig) -> str:
-    """The model's `problem_type`; when unset, what transformers' pipeline assumes."""
-    if config.problem_type is not None:
-        return str(config.problem_type)
-    return "multi_label_classification" if config.num_labels == 1 else "single_label_classification"
+    """The model's `problem_type`, read as transformers' TextClassificationPipeline reads it."""
+    if config.problem_type == "regression":
+        return "regression"
+    if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        return "multi_label_classification"
+    return "single_label_classification"

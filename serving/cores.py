@@ -9,11 +9,12 @@ def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Cores by the affinity mask and cgroup quota (v2 `cpu.max`, v1 `cpu.cfs_quota_us`).
 
     More threads than cores make OpenMP collapse 20 to 40 fold, and a container sees the whole
-    node's cores in os.cpu_count().
+    node's cores in os.cpu_count(). A quota of 1.5 counts as 1: two threads would spend it in
+    three quarters of each period and stand still, health checks included, for the rest.
     """
     cores = len(os.sched_getaffinity(0))
     quota = _quota(cgroup)
-    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+    return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
 def _quota(cgroup: Path) -> float | None:

@@ -1,4 +1,4 @@
-"""The one error that means: what you gave cannot be used, and here is what to do."""
+"""The errors that mean something to whoever asked."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,18 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits non-zero; the endpoint answers 400.
     """
+
+
+class TooLargeError(InputError):
+    """A body beyond the limit; the endpoint answers 413."""
+
+
+class OverloadedError(Exception):
+    """The queue is full. The request was not accepted and can be sent again."""
+
+    def __str__(self) -> str:
+        return "too many texts wait for an answer; send the request again later."
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection before it had an answer."""

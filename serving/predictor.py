@@ -2,52 +2,71 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-import orjson
+import numpy as np
 from kserve import InferRequest, InferResponse, Model
-from kserve.errors import InvalidInput
 
-from serving.batching import Batcher, OverloadedError
+from serving import metrics
+from serving.batching import Batcher
 from serving.classifier import Classifier
 from serving.errors import InputError
-from serving.protocol import (
-    Answer,
-    Question,
-    question_from_v1,
-    question_from_v2,
-    v1_answer,
-    v2_answer,
-)
+from serving.protocol import Answer, Question, question_from_v1, v1_answer
+from serving.protocol_v2 import question_from_v2, v2_answer
 from serving.release import verified_version
 
 logger = logging.getLogger("finegate")
+
 VERSION_HEADER = "x-model-version"
+LARGE_BYTES = 1 << 16
+LARGE_TEXTS = 256
+"""Requests from here on are parsed and answered in a thread, so that health checks do not wait."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class BadRequestError(InvalidInput):  # type: ignore[misc]
-    """A 4xx that the client can mend; KServe's own logs a traceback for each."""
+async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work` in a thread when it is `large`, else at once."""
+    if large:
+        return await asyncio.to_thread(work, *args, **kwargs)
+    return work(*args, **kwargs)
 
 
 class Loaded:
-    """One release in memory."""
+    """One release in memory, ready to answer."""
 
-    def __init__(self, folder: Path, max_waiting: int) -> None:
-        """Verify and load a release folder; raises InputError when it cannot be served."""
-        self.folder = folder
-        self.version = verified_version(folder)
-        self.classifier = Classifier.load(folder)
-        self.classifier.classify(["warm-up"])
-        self.batcher = Batcher(self.classifier, max_waiting)
+    def __init__(self, folder: Path, max_queue: int, *, reject_long: bool) -> None:
+        """Verify, load and try a release folder; raises InputError when it cannot be served."""
+        try:
+            self.version = verified_version(folder)
+            self.classifier = Classifier.load(folder)
+            tried = self.classifier.classify(["warm-up"])
+        except InputError:
+            raise
+        except Exception as error:  # transformers raises whatever its readers raise
+            raise InputError(
+                f"the model in {folder} cannot be served ({type(error).__name__}: {error}). Give "
+                "a folder that transformers' pipeline('text-classification') can load."
+            ) from error
+        if not np.isfinite(tried).all():
+            raise InputError(
+                f"the model in {folder} answers with NaN or infinity. Its weights are damaged or "
+                "overflowed in training; promote another release."
+            )
+        self.batcher = Batcher(self.classifier, max_queue, reject_long=reject_long)
 
     async def answer(self, question: Question) -> Answer:
-        """Classify the question's texts behind the other requests that wait."""
+        """Classify the question's texts together with what else waits."""
         future = self.batcher.submit(question.texts, question.pairs)
         classified = await asyncio.wrap_future(future)
+        scores = self.classifier.probabilities(classified.logits)
+        metrics.record_answer(self.classifier, scores, classified.truncated, self.version)
         return Answer(
             labels=self.classifier.labels,
-            scores=self.classifier.probabilities(classified.logits),
+            scores=scores,
             logits=classified.logits,
             truncated=classified.truncated,
             version=self.version,
@@ -57,12 +76,18 @@ class Loaded:
 class Predictor(Model):  # type: ignore[misc]
     """Text in, named label probabilities out."""
 
-    def __init__(self, name: str, link: Path, max_waiting: int) -> None:
-        """`link` is a release folder, or a link to one that `reload` follows anew."""
+    def __init__(self, name: str, link: Path, max_queue: int, *, reject_long: bool = False) -> None:
+        """`link` is a release folder, or a link to one that `reload` follows anew.
+
+        Raises InputError when the release cannot be served.
+        """
         super().__init__(name, return_response_headers=True)
         self._link = link
-        self._max_waiting = max_waiting
-        self.loaded = Loaded(link.resolve(), max_waiting)
+        self._max_queue = max_queue
+        self._reject_long = reject_long
+        self.draining = False
+        """True from SIGTERM on: not ready any more, and still answering."""
+        self._swap(self._load())
         self.ready = True
 
     async def reload(self) -> None:
@@ -71,15 +96,21 @@ class Predictor(Model):  # type: ignore[misc]
         Requests that the old release accepted are finished by it. When the new one cannot be
         loaded the old one stays.
         """
-        folder = self._link.resolve()
         try:
-            fresh = await asyncio.to_thread(Loaded, folder, self._max_waiting)
+            fresh = await asyncio.to_thread(self._load)
         except InputError as error:
+            metrics.RELOADS.labels("failed").inc()
             logger.error("kept version %s: %s", self.loaded.version, error)
             return
-        old, self.loaded = self.loaded, fresh
+        old = self.loaded
+        self._swap(fresh)
         old.batcher.close()
+        metrics.RELOADS.labels("loaded").inc()
         logger.info("version %s answers instead of %s", fresh.version, old.version)
+
+    async def healthy(self) -> bool:
+        """Readiness: a release is loaded, its worker lives, and the process is not draining."""
+        return self.ready and not self.draining and self.loaded.batcher.alive
 
     def validate(self, payload: Any) -> Any:
         """Leave checking to `predict`, whose errors name what was given."""
@@ -87,53 +118,67 @@ class Predictor(Model):  # type: ignore[misc]
 
     async def predict(
         self,
-        payload: Any,
+        payload: bytes | dict[str, Any] | InferRequest,
         headers: dict[str, str] | None = None,
         response_headers: dict[str, str] | None = None,
     ) -> dict[str, Any] | InferResponse:
-        """Answer a V1 body or a V2 request.
+        """Answer a V1 body (JSON, or parsed) or a V2 request.
 
-        Raises BadRequestError (400) for a body that breaks a rule, OverloadedError (503) when too
-        many texts wait.
+        Raises InputError for one that breaks a rule, OverloadedError when too many texts wait.
         """
-        loaded = self.loaded
-        try:
-            if isinstance(payload, InferRequest):
-                question = question_from_v2(payload)
-            else:
-                question = question_from_v1(_parsed(payload))
-            answer = await loaded.answer(question)
-        except InputError as error:
-            raise BadRequestError(str(error)) from error
+        v2 = isinstance(payload, InferRequest)
+        question: Question = await aside(
+            isinstance(payload, bytes) and len(payload) >= LARGE_BYTES,
+            question_from_v2 if v2 else question_from_v1,
+            payload,
+        )
+        answer = await self.loaded.answer(question)
         if response_headers is not None:
             response_headers[VERSION_HEADER] = answer.version
-        if isinstance(payload, InferRequest):
-            return v2_answer(answer, question, self.name, payload)
-        return v1_answer(answer, question, self.name)
+        large = len(question.texts) >= LARGE_TEXTS
+        if v2:
+            return await aside(large, v2_answer, answer, question, self.name, payload)
+        return await aside(large, v1_answer, answer, question, self.name)
 
     def get_input_types(self) -> list[dict[str, Any]]:
-        """The V2 inputs."""
-        return [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+        """The V2 inputs; text_pair is for models that were trained on pairs, and optional."""
+        return [
+            {"name": "text", "datatype": "BYTES", "shape": [-1]},
+            {"name": "text_pair", "datatype": "BYTES", "shape": [-1], "optional": True},
+        ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
-        """The V2 outputs; columns of `probabilities` are in the order of the metadata's labels."""
+        """The V2 outputs; columns are in the order of the metadata's labels."""
         labels = len(self.loaded.classifier.labels)
         return [
             {"name": "label", "datatype": "BYTES", "shape": [-1]},
             {"name": "score", "datatype": "FP32", "shape": [-1]},
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, labels]},
             {"name": "truncated", "datatype": "BOOL", "shape": [-1]},
+            {"name": "logits", "datatype": "FP32", "shape": [-1, labels], "optional": True},
         ]
 
+    def metadata(self) -> dict[str, Any]:
+        """The V2 model metadata: tensors, and as parameters labels, problem type and length."""
+        classifier = self.loaded.classifier
+        return {
+            "name": self.name,
+            "versions": [self.loaded.version],
+            "platform": f"finegate_{classifier.backend.name}",
+            "inputs": self.get_input_types(),
+            "outputs": self.get_output_types(),
+            "parameters": {
+                "labels": list(classifier.labels),
+                "problem_type": classifier.problem_type,
+                "max_length": classifier.encoder.max_length,
+                "long_texts": "reject" if self._reject_long else "truncate",
+            },
+        }
 
-def _parsed(payload: Any) -> Any:
-    """KServe parses `application/json` alone; any other content type arrives as bytes."""
-    if not isinstance(payload, bytes):
-        return payload
-    try:
-        return orjson.loads(payload)
-    except orjson.JSONDecodeError as error:
-        raise InputError(f"the body is not JSON: {error}. Send a JSON object.") from error
+    def _load(self) -> Loaded:
+        return Loaded(self._link.resolve(), self._max_queue, reject_long=self._reject_long)
 
-
-__all__ = ["BadRequestError", "OverloadedError", "Predictor"]
+    def _swap(self, fresh: Loaded) -> None:
+        self.loaded = fresh
+        metrics.MODEL.clear()
+        metrics.MODEL.labels(self.name, fresh.version, fresh.classifier.backend.name).set(1)

@@ -4,32 +4,59 @@ import hashlib
 import json
 from pathlib import Path
 
+from pydantic import BaseModel, NonNegativeInt, ValidationError
+
 from serving.errors import InputError
 
 RELEASE = "release.json"
 UNRELEASED = "unreleased"
 
 
+class _File(BaseModel):
+    path: str
+    size: NonNegativeInt
+    sha256: str
+
+
+class _Release(BaseModel):
+    version: str
+    files: list[_File]
+
+
 def verified_version(folder: Path) -> str:
     """The version of a release folder, after its files proved whole.
 
     A folder without release.json is a plain Hugging Face folder and has the version "unreleased".
-    Raises InputError when a file is absent or its size or SHA-256 is not the recorded one.
+    Raises InputError when release.json cannot be read, or when a file is absent or its size or
+    SHA-256 is not the recorded one.
     """
     document = folder / RELEASE
     if not document.is_file():
         return UNRELEASED
-    release = json.loads(document.read_bytes())
-    for entry in release["files"]:
-        path = folder / entry["path"]
-        if not path.is_file() or path.stat().st_size != entry["size"] or not _same(path, entry):
+    try:
+        release = _Release.model_validate(json.loads(document.read_bytes()))
+    except (ValidationError, ValueError) as error:
+        raise InputError(
+            f"{document} is not a release document ({error}). It needs a version and files, each "
+            "with path, size and sha256, as the promotion writes it. Fetch the release again."
+        ) from error
+    for entry in release.files:
+        path = folder / entry.path
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InputError(
+                f"{document} lists {entry.path}, which lies outside the release. Releases hold "
+                "their own files only; do not serve this one."
+            )
+        if not _is_whole(path, entry):
             raise InputError(
                 f"{path} is absent or differs from what {RELEASE} records, so the release is "
                 "incomplete or damaged. Fetch the release again."
             )
-    return str(release["version"])
+    return release.version
 
 
-def _same(path: Path, entry: dict[str, str]) -> bool:
+def _is_whole(path: Path, entry: _File) -> bool:
+    if not path.is_file() or path.stat().st_size != entry.size:
+        return False
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == entry["sha256"]
+        return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256

@@ -1,114 +1,135 @@
-"""KServe's ModelServer with what a text classifier's users need: clear errors, reload, versions."""
+"""KServe's ModelServer around one predictor: its sockets, and what its signals do."""
 
 import asyncio
+import contextlib
 import logging
 import signal
+import socket
+from collections.abc import Iterator
 from typing import Any
 
-from fastapi import Request
-from fastapi.responses import JSONResponse
+import uvicorn
+from grpc import aio  # type: ignore[import-untyped]
 from kserve import ModelServer
-from kserve.errors import InvalidInput
-from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 
-from serving.predictor import BadRequestError, OverloadedError, Predictor
+from serving.errors import InputError
+from serving.grpc_v2 import grpc_server
+from serving.listener import take_no_more
+from serving.predictor import Predictor
+from serving.rest import application
 
-RETRY_AFTER_SECONDS = 1
-MAX_BODY_BYTES = 64 << 20
+logger = logging.getLogger("finegate")
+
+LINGER_SECONDS = 1.0
+"""After SIGTERM, how long connections are still taken: by its end each client that is active has
+been told to close its connection, and so none sends into one that closes."""
+SETTLE_SECONDS = 0.5
+"""After that, how long connections that began may take to be accepted and to send a request."""
+GRACE_SECONDS = 25
+"""How long accepted requests may then take. Kubernetes kills 30 s after SIGTERM."""
 
 
 class PredictorServer(ModelServer):  # type: ignore[misc]
-    """Serves one predictor over HTTP (V1, V2) and gRPC (V2); SIGHUP reloads it."""
+    """Serves one predictor over HTTP (V1, V2) and gRPC (V2).
 
-    def __init__(self, predictor: Predictor, *, host: str, http_port: int, grpc_port: int) -> None:
-        """`grpc_port` 0 leaves gRPC out."""
-        super().__init__(
-            http_port=http_port,
-            grpc_port=grpc_port,
-            enable_grpc=grpc_port > 0,
-            enable_latency_logging=False,
-        )
+    SIGHUP reloads the release; SIGTERM and SIGINT drain and stop.
+    """
+
+    def __init__(self, *, listener: socket.socket, host: str, grpc_port: int) -> None:
+        """`listener` is bound already. gRPC is bound to `host`; port 0 leaves it out."""
+        super().__init__(http_port=listener.getsockname()[1], grpc_port=grpc_port)
+        self._listener = listener
         self._host = host
-        self._predictor = predictor
-        self.dataplane = _DataPlane(self.registered_models, predictor)
-        self.model_repository_extension = _ClosedRepository(self.registered_models)
+        self.dataplane = _DataPlane(self.registered_models)
         self._reloading: asyncio.Task[None] | None = None
-        app.add_api_route("/v2/models/{model_name}", self._metadata, methods=["GET"])
-        app.add_exception_handler(BadRequestError, _bad_request)
-        app.add_exception_handler(OverloadedError, _overloaded)
-        app.middleware("http")(_limit_body)
+        self._reload_again = False
+        self._stopping: asyncio.Task[None] | None = None
 
-    async def _serve(self) -> None:
-        # KServe binds every interface; a laptop's endpoint should not.
-        self._rest_server.config.host = self._host
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        for name in ("uvicorn.access", "kserve.trace"):  # a line a request costs a quarter
-            logging.getLogger(name).disabled = True
-        await super()._serve()
+    def start(self, models: list[Predictor]) -> None:
+        """Serve one predictor until a signal ends it and everything accepted is answered.
 
-    def _reload(self) -> None:
-        waiting = self._reloading
+        Raises InputError when a port is in use.
+        """
+        [predictor] = models
+        self.register_model(predictor)
+        asyncio.run(self._serve_one(predictor))
 
-        async def one_after_the_other() -> None:
-            if waiting is not None:
-                await waiting
-            await self._predictor.reload()
+    async def _serve_one(self, predictor: Predictor) -> None:
+        rpc = None
+        if self.grpc_port:
+            rpc = grpc_server(predictor, self.dataplane, self._host, self.grpc_port)
+        try:
+            self._listener.listen(2048)
+        except OSError as error:  # another process that was bound too, and was faster
+            raise InputError(
+                f"port {self.http_port} of {self._host} is in use ({error.strerror}). Choose "
+                "another with --http-port, or stop what uses it."
+            ) from error
+        config = uvicorn.Config(
+            application(predictor, self.dataplane),
+            log_config=None,
+            access_log=False,  # a line a request costs a quarter of the rate
+            lifespan="off",
+            timeout_keep_alive=75,  # longer than the 60 s of usual load balancers
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        rest = _Uvicorn(config)
+        if rpc is not None:
+            await rpc.start()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._reload, predictor)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, predictor, rest, rpc)
+        # __main__ holds a SIGHUP back while the first release loads; now it may come.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        logger.info(
+            "version %s of %s answers at http://%s:%s",
+            predictor.loaded.version,
+            predictor.name,
+            *self._listener.getsockname()[:2],
+        )
+        await rest.serve(sockets=[self._listener])
+        if self._stopping is not None:
+            await self._stopping
+        logger.info("stopped")
 
-        self._reloading = asyncio.get_running_loop().create_task(one_after_the_other())
+    def _reload(self, predictor: Predictor) -> None:
+        """One load at a time; signals during a load mean one more after it, not one each."""
+        if self._reloading is not None and not self._reloading.done():
+            self._reload_again = True
+            return
+        self._reloading = asyncio.get_running_loop().create_task(self._load_latest(predictor))
 
-    async def _metadata(self, model_name: str) -> dict[str, Any]:
-        return await self.dataplane.model_metadata(model_name)
+    async def _load_latest(self, predictor: Predictor) -> None:
+        await predictor.reload()
+        while self._reload_again:
+            self._reload_again = False
+            await predictor.reload()
+
+    def _stop(self, predictor: Predictor, rest: uvicorn.Server, rpc: aio.Server | None) -> None:
+        if self._stopping is None:
+            logger.info("draining: not ready any more, %s s to finish", GRACE_SECONDS)
+            predictor.draining = True
+            self._stopping = asyncio.get_running_loop().create_task(self._stop_soon(rest, rpc))
+
+    async def _stop_soon(self, rest: uvicorn.Server, rpc: aio.Server | None) -> None:
+        await asyncio.sleep(LINGER_SECONDS)
+        take_no_more(self._listener)
+        await asyncio.sleep(SETTLE_SECONDS)
+        rest.should_exit = True
+        if rpc is not None:
+            await rpc.stop(grace=GRACE_SECONDS)
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to PredictorServer: uvicorn closes its port at once."""
+        yield
 
 
 class _DataPlane(DataPlane):  # type: ignore[misc]
-    def __init__(self, registry: Any, predictor: Predictor) -> None:
-        super().__init__(model_registry=registry)
-        self._predictor = predictor
-
-    async def model_metadata(self, model_name: str) -> dict[str, Any]:
-        metadata: dict[str, Any] = await super().model_metadata(model_name)
-        loaded = self._predictor.loaded
-        return {
-            **metadata,
-            "platform": f"finegate_{loaded.classifier.backend.name}",
-            "versions": [loaded.version],
-            "parameters": {
-                "labels": list(loaded.classifier.labels),
-                "problem_type": loaded.classifier.problem_type,
-                "max_length": loaded.classifier.encoder.max_length,
-            },
-        }
-
-
-class _ClosedRepository(ModelRepositoryExtension):  # type: ignore[misc]
-    """Loading and unloading by anyone who reaches the port is not a feature."""
-
-    async def load(self, model_name: str) -> None:
-        raise InvalidInput("models are loaded by promotion alone; this endpoint is closed.")
-
-    async def unload(self, model_name: str) -> None:
-        raise InvalidInput("models are unloaded by promotion alone; this endpoint is closed.")
-
-
-async def _bad_request(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": str(error)}, status_code=400)
-
-
-async def _overloaded(_: Request, error: Exception) -> JSONResponse:
-    return JSONResponse(
-        {"error": "too many texts wait for an answer; send the request again later."},
-        status_code=503,
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
-    )
-
-
-async def _limit_body(request: Request, call_next: Any) -> Any:
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        return JSONResponse(
-            {"error": f"the body has {length} bytes; {MAX_BODY_BYTES} is the most it may have."},
-            status_code=413,
-        )
-    return await call_next(request)
+    def metadata(self) -> dict[str, Any]:
+        metadata: dict[str, Any] = super().metadata()
+        return {**metadata, "extensions": ["binary_tensor_data"]}

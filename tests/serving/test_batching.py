@@ -1,13 +1,15 @@
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from serving.batching import ROWS_A_TURN, Batcher, OverloadedError
-from serving.classifier import Classifier, Floats
+from serving.batching import WINDOW, Batcher
+from serving.classifier import BATCH_TOKENS, Classifier, Floats
 from serving.encoding import Encoded
+from serving.errors import InputError, OverloadedError
 from tests.conftest import hotel_rows
 
 TEXTS = [text for text, _ in hotel_rows(700)]
@@ -25,9 +27,11 @@ class Gated(Classifier):
         self.__dict__.update(real.__dict__)
         self.entered, self.go = threading.Semaphore(0), threading.Semaphore(0)
         self.calls: list[int] = []
+        self.padded: list[int] = []
 
     def logits(self, rows: Sequence[Encoded]) -> Floats:
         self.calls.append(len(rows))
+        self.padded.append(len(rows) * max(map(len, rows)))
         self.entered.release()
         assert self.go.acquire(timeout=30)
         return super().logits(rows)
@@ -67,9 +71,25 @@ def test_a_large_request_does_not_keep_a_small_one_waiting(classifier: Classifie
     gated.go.release(2)
     small.result(30)
     assert not large.done()
-    gated.go.release(100)
-    assert len(large.result(60).logits) == len(TEXTS) * 3
-    assert max(gated.calls) <= ROWS_A_TURN
+    gated.go.release(1000)
+    logits = large.result(60).logits
+    expected = classifier.logits(classifier.encoder.encode(TEXTS))
+    assert np.allclose(logits, np.tile(expected, (3, 1)), atol=1e-5)
+    assert max(gated.padded) <= BATCH_TOKENS
+    assert max(gated.calls) <= WINDOW
+    batcher.close()
+
+
+def test_requests_of_thousands_share_the_passes_fairly(classifier: Classifier) -> None:
+    gated = Gated(classifier)
+    batcher = Batcher(gated, 100_000)
+    first = batcher.submit(TEXTS * 4, None)
+    assert gated.entered.acquire(timeout=30)
+    second = batcher.submit(TEXTS, None)  # a quarter of the first, and later
+    gated.go.release(1000)
+    second.result(60)
+    assert not first.done()
+    first.result(60)
     batcher.close()
 
 
@@ -108,6 +128,70 @@ def test_a_cancelled_request_costs_no_forward_pass(classifier: Classifier) -> No
     held.result(30)
     last.result(30)
     assert gated.calls == [1, 1]
+    batcher.close()
+
+
+def test_what_is_left_of_a_started_request_is_dropped_when_it_is_cancelled(
+    classifier: Classifier,
+) -> None:
+    gated = Gated(classifier)
+    batcher = Batcher(gated, 1)
+    gone = batcher.submit(TEXTS * 10, None)
+    assert gated.entered.acquire(timeout=30)
+    assert gone.cancel()
+    gated.go.release(2)
+    deadline = time.monotonic() + 30
+    while True:  # refused until the worker has dropped the rest
+        try:
+            answer = batcher.submit(["us"], None)
+            break
+        except OverloadedError:
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    assert len(answer.result(30).logits) == 1
+    assert gated.calls[1:] == [1]
+    batcher.close()
+
+
+def test_long_texts_are_refused_where_that_was_asked_for(classifier: Classifier) -> None:
+    batcher = Batcher(classifier, 100, reject_long=True)
+    long = batcher.submit(["us", "a park " * 40], None)
+    short = batcher.submit(["us"], None)
+    with pytest.raises(InputError, match=r"text 1 .* longer than the 24 tokens"):
+        long.result(30)
+    assert short.result(30).truncated == [False]
+    batcher.close()
+
+
+def test_a_text_beyond_the_tokenizing_allowance_is_answered(classifier: Classifier) -> None:
+    batcher = Batcher(classifier, 100)
+    answer = batcher.submit(["us " * 30_000, "us", "us " * 30_000], None).result(60)
+    assert answer.truncated == [True, False, True]
+    assert np.allclose(answer.logits[0], answer.logits[2], atol=1e-6)
+    batcher.close()
+
+
+def test_a_request_that_breaks_the_model_does_not_fail_those_beside_it(
+    classifier: Classifier,
+) -> None:
+    class Fragile(Gated):
+        def logits(self, rows: Sequence[Encoded]) -> Floats:
+            logits = super().logits(rows)
+            if any(len(row) > 20 for row in rows):
+                raise IndexError("index out of range")
+            return logits
+
+    gated = Fragile(classifier)
+    batcher = Batcher(gated, 100)
+    held = batcher.submit(["a"], None)
+    assert gated.entered.acquire(timeout=30)
+    bad = batcher.submit(["a park " * 40], None)
+    good = [batcher.submit(["us"], None) for _ in range(3)]
+    gated.go.release(100)
+    for future in [held, *good]:
+        assert len(future.result(30).logits) == 1
+    with pytest.raises(IndexError):
+        bad.result(30)
     batcher.close()
 
 

@@ -5,7 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
-from transformers import pipeline
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    pipeline,
+)
 
 from serving.classifier import Classifier, batches
 from serving.errors import InputError
@@ -56,6 +61,19 @@ def test_the_problem_type_of_the_model_chooses_the_function(
     classifier = Classifier.load(copied)
     for row, scores in zip(classifier.classify(TEXTS[:20]), expected, strict=True):
         assert np.allclose(row, [scores[label] for label in classifier.labels], atol=1e-5)
+
+
+@pytest.mark.parametrize("problem_type", [None, "regression"])
+def test_a_model_with_one_output_answers_as_the_pipeline_does(
+    tiny_model: Path, tmp_path: Path, problem_type: str | None
+) -> None:
+    config = AutoConfig.from_pretrained(tiny_model, num_labels=1, problem_type=problem_type)
+    model = AutoModelForSequenceClassification.from_config(config)
+    model.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    theirs = pipeline("text-classification", model=str(tmp_path), top_k=None, truncation=True)
+    expected = [[row[0]["score"]] for row in theirs(TEXTS[:9])]
+    assert np.allclose(Classifier.load(tmp_path).classify(TEXTS[:9]), expected, atol=1e-5)
 
 
 def test_a_model_saved_without_its_head_is_refused(copied: Path) -> None:

@@ -1,12 +1,22 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from serving.cores import available_cores
 
 
 def test_a_cgroup_v2_quota_bounds_the_cores(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     assert available_cores(tmp_path) == 1
+
+
+def test_a_fraction_of_a_core_gets_no_thread_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    (tmp_path / "cpu.max").write_text("350000 100000\n")
+    assert available_cores(tmp_path) == 3
 
 
 def test_a_cgroup_v1_quota_bounds_the_cores(tmp_path: Path) -> None:

@@ -1,10 +1,19 @@
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertTokenizer,
+)
 
+from serving.classifier import Classifier
 from serving.encoding import Encoder, usable_length
 from serving.errors import InputError
+
+# Padding comes second, where RoBERTa has it.
+SPECIAL = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def test_a_long_text_is_cut_to_the_length_that_the_tokenizer_records(tiny_model: Path) -> None:
@@ -39,3 +48,30 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_a_length_without_room_for_text_is_refused(tiny_model: Path) -> None:
     with pytest.raises(InputError, match="set max_length above 3"):
         Encoder.from_folder(tiny_model, positions=3)
+
+
+def test_a_cased_tokenizer_stays_cased(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, "Good", "good"]))
+    BertTokenizer(str(tmp_path / "vocab.txt"), do_lower_case=False).save_pretrained(tmp_path)
+    upper, lower = Encoder.from_folder(tmp_path, positions=16).encode(["Good", "good"])
+    assert upper.features["input_ids"] != lower.features["input_ids"]
+
+
+def test_long_texts_fit_a_roberta_model_with_its_reserved_positions(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, "good"]))
+    BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
+    config = AutoConfig.for_model(
+        "roberta",
+        vocab_size=6,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=16,
+        max_position_embeddings=18,
+        type_vocab_size=2,
+        pad_token_id=1,
+    )
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    classifier = Classifier.load(tmp_path)
+    assert classifier.encoder.max_length == 16
+    assert classifier.classify(["good " * 100]).shape == (1, 2)

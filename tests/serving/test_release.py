@@ -1,28 +1,16 @@
-import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from serving.errors import InputError
 from serving.release import verified_version
+from tests.serving.conftest import release
 
 
 @pytest.fixture
 def released(tiny_model: Path, tmp_path: Path) -> Path:
-    folder = Path(shutil.copytree(tiny_model, tmp_path / "release"))
-    files = [
-        {
-            "path": path.name,
-            "size": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in folder.iterdir()
-    ]
-    document = {"version": "v7", "files": files}
-    (folder / "release.json").write_text(json.dumps(document))
-    return folder
+    return release(tiny_model, tmp_path / "release", "v7")
 
 
 def test_a_whole_release_tells_its_version(released: Path) -> None:
@@ -45,4 +33,21 @@ def test_one_changed_byte_is_found(released: Path) -> None:
 def test_an_absent_file_is_found(released: Path) -> None:
     (released / "tokenizer.json").unlink()
     with pytest.raises(InputError, match=r"tokenizer\.json is absent"):
+        verified_version(released)
+
+
+@pytest.mark.parametrize(
+    "document", ["", "{", "[]", "{}", '{"version": "v7", "files": [{"path": "a"}]}']
+)
+def test_a_document_that_is_no_release_is_refused(released: Path, document: str) -> None:
+    (released / "release.json").write_text(document)
+    with pytest.raises(InputError, match="is not a release document"):
+        verified_version(released)
+
+
+def test_a_file_outside_the_release_is_refused(released: Path) -> None:
+    document = json.loads((released / "release.json").read_text())
+    document["files"][0]["path"] = "../elsewhere"
+    (released / "release.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="lies outside the release"):
         verified_version(released)

@@ -1,0 +1,121 @@
+"""The gRPC endpoint: the Open Inference Protocol's service, and what each error becomes."""
+
+import logging
+from typing import Any, NoReturn
+
+from grpc import StatusCode, aio  # type: ignore[import-untyped]
+from grpc_interceptor import AsyncExceptionToStatusInterceptor
+from kserve.errors import ModelNotFound
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
+    GRPCInferenceServiceServicer,
+    add_GRPCInferenceServiceServicer_to_server,
+)
+
+from serving.errors import InputError, OverloadedError
+from serving.metrics import observed
+from serving.predictor import LARGE_BYTES, Predictor, aside
+from serving.protocol_v2 import request_from_grpc
+from serving.rest import MAX_BODY_BYTES, RETRY_AFTER_SECONDS
+
+logger = logging.getLogger("finegate")
+
+
+class GrpcService(GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Answers gRPC requests for one predictor; loading and unloading stay UNIMPLEMENTED."""
+
+    def __init__(self, predictor: Predictor, dataplane: DataPlane) -> None:
+        self._predictor = predictor
+        self._dataplane = dataplane
+
+    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The process answers."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """True when requests may be sent here."""
+        return pb.ServerReadyResponse(ready=await self._predictor.healthy())
+
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Name, version and protocol extensions of the server."""
+        return pb.ServerMetadataResponse(**self._dataplane.metadata())
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """True when the model answers."""
+        self._check_name(request.name, request.version)
+        return pb.ModelReadyResponse(ready=await self._predictor.healthy())
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Inputs, outputs and version; the labels come with every answer."""
+        self._check_name(request.name, request.version)
+        metadata = self._predictor.metadata()
+        tensor = pb.ModelMetadataResponse.TensorMetadata
+        inputs, outputs = (
+            [tensor(name=t["name"], datatype=t["datatype"], shape=t["shape"]) for t in tensors]
+            for tensors in (metadata["inputs"], metadata["outputs"])
+        )
+        return pb.ModelMetadataResponse(
+            name=metadata["name"],
+            versions=metadata["versions"],
+            platform=metadata["platform"],
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Classify the texts of the BYTES input `text` (and `text_pair`)."""
+        self._check_name(request.model_name, request.model_version)
+        large = request.ByteSize() >= LARGE_BYTES
+        with observed("grpc"):
+            asked = await aside(large, request_from_grpc, request)
+            answer, _ = await self._predictor(asked)
+            return await aside(large, answer.to_grpc)
+
+    def _check_name(self, name: str, version: str) -> None:
+        if name != self._predictor.name:
+            raise ModelNotFound(name)
+        if version and version != self._predictor.loaded.version:
+            raise ModelNotFound(f"{name} and version {version}")
+
+
+class _Statuses(AsyncExceptionToStatusInterceptor):
+    async def handle_exception(
+        self, ex: Exception, request_or_iterator: Any, context: Any, method_name: str
+    ) -> NoReturn:
+        if isinstance(ex, InputError):
+            await context.abort(StatusCode.INVALID_ARGUMENT, str(ex))
+        if isinstance(ex, ModelNotFound):
+            await context.abort(StatusCode.NOT_FOUND, str(ex))
+        if isinstance(ex, OverloadedError):
+            # The name that gRPC's retry policy reads (gRFC A6).
+            pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_AFTER_SECONDS))
+            await context.abort(StatusCode.RESOURCE_EXHAUSTED, str(ex), (pushback,))
+        if isinstance(ex, NotImplementedError):
+            await context.abort(StatusCode.UNIMPLEMENTED, f"{method_name} is not offered here.")
+        logger.error("%s failed", method_name, exc_info=ex)
+        await context.abort(
+            StatusCode.INTERNAL, f"internal error ({type(ex).__name__}); the log says more."
+        )
+        raise ex
+
+
+def grpc_server(predictor: Predictor, dataplane: DataPlane, host: str, port: int) -> aio.Server:
+    """A gRPC server bound to `host`:`port`, not started. Raises InputError when that is in use."""
+    server = aio.server(
+        interceptors=[_Statuses()],
+        options=[
+            ("grpc.max_receive_message_length", MAX_BODY_BYTES),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),  # else two servers share a port and its requests unnoticed
+        ],
+    )
+    add_GRPCInferenceServiceServicer_to_server(GrpcService(predictor, dataplane), server)
+    try:
+        server.add_insecure_port(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    except RuntimeError as error:
+        raise InputError(
+            f"port {port} of {host} cannot be bound for gRPC. Choose another with --grpc-port, or "
+            "stop what uses it."
+        ) from error
+    return server

@@ -1,0 +1,236 @@
+"""The V2 (Open Inference Protocol) form: JSON, JSON with binary tensors, and gRPC.
+
+Formats: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data
+extension. KServe's own parsers answer 500 to most malformed input, so requests are read here and
+handed on as KServe's InferRequest, its inputs' data a flat list of str or bytes.
+"""
+
+import re
+import struct
+from typing import Any
+
+import numpy as np
+import orjson
+from kserve import InferInput, InferOutput, InferRequest, InferResponse
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
+from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
+
+from serving.errors import InputError
+from serving.protocol import Answer, Question, check_count, kind, parse_json, text_of
+
+INPUTS = ("text", "text_pair")
+OUTPUTS = ("label", "score", "probabilities", "truncated", "logits")
+
+
+def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferRequest:
+    """Read a REST body; `json_length` is the header Inference-Header-Content-Length, if given.
+
+    Raises InputError when the body breaks the format.
+    """
+    length = len(body)
+    if json_length is not None:
+        if not re.fullmatch("[0-9]{1,12}", json_length) or int(json_length) > length:
+            raise InputError(
+                f"Inference-Header-Content-Length is {json_length[:40]!r}; it is the number of "
+                f"bytes of JSON before the binary data, {length} at most for this body."
+            )
+        length = int(json_length)
+    document = _member(parse_json(body[:length]), "the body", dict)
+    inputs, binary = [], body[length:]
+    for place, each in enumerate(_member(document.get("inputs"), "inputs", list)):
+        where = f"inputs[{place}]"
+        given = _member(each, where, dict)
+        parameters = _member(given.get("parameters") or {}, f"{where}.parameters", dict)
+        data = given.get("data")
+        if data is None:
+            size = parameters.get("binary_data_size")
+            if type(size) is not int or not 0 <= size <= len(binary):
+                raise InputError(
+                    f"{where} has no data, and {len(binary)} bytes of binary data are left for "
+                    "it; give data as a list of texts, or parameters.binary_data_size."
+                )
+            data, binary = _texts_of(binary[:size], where), binary[size:]
+        inputs.append(
+            InferInput(
+                name=_member(given.get("name"), f"{where}.name", str),
+                shape=_shape(given.get("shape"), where),
+                datatype=_member(given.get("datatype"), f"{where}.datatype", str),
+                data=_flat(_member(data, f"{where}.data", list)),
+            )
+        )
+    if binary:
+        raise InputError(f"{len(binary)} bytes of binary data belong to no input; leave them out.")
+    outputs = []
+    for place, each in enumerate(_member(document.get("outputs") or [], "outputs", list)):
+        asked = _member(each, f"outputs[{place}]", dict)
+        parameters = _member(asked.get("parameters") or {}, f"outputs[{place}].parameters", dict)
+        _flag(parameters, "binary_data")
+        output = _member(asked.get("name"), f"outputs[{place}].name", str)
+        outputs.append(RequestedOutput(output, parameters))
+    parameters = _member(document.get("parameters") or {}, "parameters", dict)
+    _flag(parameters, "binary_data_output")
+    return InferRequest(
+        model_name=name,
+        infer_inputs=inputs,
+        request_id=_member(document.get("id") or "", "id", str),
+        parameters=parameters,
+        request_outputs=outputs or None,
+    )
+
+
+def request_from_grpc(message: ModelInferRequest) -> InferRequest:
+    """Read a gRPC request, its texts in `contents.bytes_contents` or in `raw_input_contents`.
+
+    Raises InputError when the message breaks the format.
+    """
+    raw = list(message.raw_input_contents)
+    if raw and len(raw) != len(message.inputs):
+        raise InputError(
+            f"{len(message.inputs)} inputs and {len(raw)} raw_input_contents were sent; send one "
+            "for each input, or none and give contents."
+        )
+    inputs = []
+    for place, given in enumerate(message.inputs):
+        where = f"inputs[{place}]"
+        if raw and given.HasField("contents"):
+            raise InputError(f"{where} has contents beside raw_input_contents; send one of them.")
+        is_raw = bool(raw) and given.datatype == "BYTES"
+        data = _texts_of(raw[place], where) if is_raw else list(given.contents.bytes_contents)
+        inputs.append(InferInput(given.name, list(given.shape), given.datatype, data))
+    return InferRequest(
+        model_name=message.model_name,
+        model_version=message.model_version,
+        infer_inputs=inputs,
+        raw_inputs=raw,
+        request_id=message.id,
+        from_grpc=True,
+        parameters=to_http_parameters(message.parameters),
+        request_outputs=[RequestedOutput(output.name) for output in message.outputs] or None,
+    )
+
+
+def question_from_v2(request: InferRequest) -> Question:
+    """The question in a V2 request: BYTES inputs `text`, and `text_pair` for pairs, [N] or [N, 1].
+
+    Raises InputError that names what was given, the rule and the remedy.
+    """
+    inputs = {each.name: each for each in request.inputs}
+    if "text" not in inputs or set(inputs) - set(INPUTS) or len(inputs) < len(request.inputs):
+        names = ", ".join(repr(each.name[:40]) for each in request.inputs[:5])
+        raise InputError(
+            f"the inputs are named {names or 'nothing'}; send one named text, and one named "
+            "text_pair when the model takes pairs."
+        )
+    texts = _input_texts(inputs["text"])
+    pairs = _input_texts(inputs["text_pair"]) if "text_pair" in inputs else None
+    if pairs is not None and len(pairs) != len(texts):
+        raise InputError(
+            f"text holds {len(texts)} texts and text_pair {len(pairs)}; give as many of each."
+        )
+    asked = [output.name for output in request.request_outputs or []]
+    for name in asked:
+        if name not in OUTPUTS:
+            raise InputError(f"the output {name[:40]!r} was asked for; ask for {_listed(OUTPUTS)}.")
+    raw_logits = _flag(request.parameters or {}, "raw_logits")
+    return Question(texts, pairs, raw_logits=raw_logits or "logits" in asked)
+
+
+def v2_answer(
+    answer: Answer, question: Question, name: str, request: InferRequest
+) -> InferResponse:
+    """A V2 response with the outputs that were asked for, else all of OUTPUTS but logits.
+
+    label BYTES [N] and score FP32 [N] of the best label, probabilities and logits FP32 [N, C] in
+    the order of the parameter `labels` (a JSON list), truncated BOOL [N].
+    """
+    best = answer.scores.argmax(axis=1)
+    values = {
+        "label": ("BYTES", np.array([answer.labels[i].encode() for i in best], dtype=object)),
+        "score": ("FP32", answer.scores[np.arange(len(best)), best]),
+        "probabilities": ("FP32", answer.scores),
+        "truncated": ("BOOL", np.asarray(answer.truncated, dtype=bool)),
+        "logits": ("FP32", answer.logits),
+    }
+    asked = [output.name for output in request.request_outputs or []]
+    outputs = []
+    for output in asked or [each for each in OUTPUTS if each != "logits" or question.raw_logits]:
+        datatype, array = values[output]
+        tensor = InferOutput(name=output, shape=list(array.shape), datatype=datatype)
+        tensor.set_data_from_numpy(array, binary_data=request.use_binary_outputs)
+        outputs.append(tensor)
+    return InferResponse(
+        response_id=request.id or "",
+        model_name=name,
+        model_version=answer.version,
+        infer_outputs=outputs,
+        from_grpc=request.from_grpc,
+        parameters={"labels": orjson.dumps(answer.labels).decode()},
+        use_binary_outputs=request.use_binary_outputs,
+        requested_outputs=request.request_outputs,
+    )
+
+
+def _input_texts(given: InferInput) -> list[str]:
+    if given.datatype != "BYTES":
+        raise InputError(
+            f"input {given.name} has the datatype {given.datatype[:40]}; it takes BYTES."
+        )
+    shape, data = list(given.shape), given.data
+    if len(shape) not in (1, 2) or shape[1:] not in ([], [1]) or shape[0] != len(data):
+        raise InputError(
+            f"input {given.name} has the shape {str(shape)[:80]} and {len(data)} texts; the "
+            "shape is [N] or [N, 1], N the number of texts."
+        )
+    check_count(len(data))
+    return [text_of(value, f"{given.name}[{place}]") for place, value in enumerate(data)]
+
+
+def _texts_of(raw: bytes, where: str) -> list[bytes]:
+    """Each text is preceded by its length, 4 bytes, little-endian."""
+    texts: list[bytes] = []
+    start = 0
+    while start < len(raw):
+        end = start + 4
+        if end <= len(raw):
+            end += struct.unpack_from("<I", raw, start)[0]
+        if end > len(raw):
+            raise InputError(
+                f"{where}: the binary data ends inside text {len(texts)}; each text is preceded "
+                "by its length in bytes as a 4-byte little-endian integer."
+            )
+        texts.append(raw[start + 4 : end])
+        start = end
+    return texts
+
+
+def _flat(data: list[Any]) -> list[Any]:
+    """[["a"], ["b"]] of the shape [2, 1] as ["a", "b"]; the protocol allows both."""
+    nested = all(isinstance(each, list) and len(each) == 1 for each in data)
+    return [each[0] for each in data] if nested else data
+
+
+def _shape(value: Any, where: str) -> list[int]:
+    shape: list[int] = _member(value, f"{where}.shape", list)
+    if any(type(size) is not int for size in shape):
+        raise InputError(f"{where}.shape holds something else than integers; send [N] or [N, 1].")
+    return shape
+
+
+def _flag(parameters: dict[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
+    if type(value) is not bool:
+        raise InputError(f"the parameter {name} is {kind(value)}; it is true or false.")
+    return value
+
+
+def _member(value: Any, where: str, expected: type) -> Any:
+    if not isinstance(value, expected):
+        raise InputError(
+            f"{where} is {kind(value)} and must be {kind(expected())}; a request looks like "
+            '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a text"]}]}.'
+        )
+    return value
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,141 @@
+import contextlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kserve import InferInput, InferRequest
+
+from serving.errors import InputError
+from serving.protocol import Answer, Question
+from serving.protocol_v2 import question_from_v2, request_from_rest, v2_answer
+
+ANSWER = Answer(
+    labels=("bad", "fair", "good"),
+    scores=np.array([[0.2, 0.1, 0.7], [0.5, 0.3, 0.2]], dtype=np.float32),
+    logits=np.array([[1, 0, 2], [3, 2, 1]], dtype=np.float32),
+    truncated=[False, True],
+    version="v1",
+)
+
+
+def request(data: list[Any], shape: list[int], **more: Any) -> InferRequest:
+    return InferRequest("m", [InferInput("text", shape, "BYTES", data)], request_id="7", **more)
+
+
+def asked(document: Any, binary: bytes = b"") -> Question:
+    head = json.dumps(document).encode()
+    length = str(len(head)) if binary else None
+    return question_from_v2(request_from_rest(head + binary, length, "m"))
+
+
+@pytest.mark.parametrize("data", [["a", "好"], [b"a", "好".encode()]])
+@pytest.mark.parametrize("shape", [[2], [2, 1]])
+def test_texts_and_bytes_of_both_shapes_are_taken(data: list[Any], shape: list[int]) -> None:
+    assert question_from_v2(request(data, shape)).texts == ["a", "好"]
+
+
+def test_nested_data_is_taken() -> None:
+    tensor = {"name": "text", "shape": [2, 1], "datatype": "BYTES", "data": [["a"], ["b"]]}
+    assert asked({"inputs": [tensor]}) == Question(["a", "b"], None)
+
+
+def test_binary_tensors_follow_each_other() -> None:
+    tensors = [
+        {"name": name, "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": 5}}
+        for name in ("text", "text_pair")
+    ]
+    binary = b"\x01\x00\x00\x00a\x01\x00\x00\x00b"
+    assert asked({"inputs": tensors}, binary) == Question(["a"], ["b"])
+
+
+TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES"}
+
+
+@pytest.mark.parametrize(
+    ("document", "binary", "says"),
+    [
+        ([], b"", "the body is a list"),
+        ({"inputs": ["a"]}, b"", "inputs[0] is a text"),
+        ({"inputs": [TENSOR]}, b"", "inputs[0] has no data"),
+        ({"inputs": [{**TENSOR, "data": "a"}]}, b"", "inputs[0].data is a text"),
+        ({"inputs": [{**TENSOR, "data": ["a"], "name": 1}]}, b"", "inputs[0].name is a number"),
+        ({"inputs": [{**TENSOR, "data": ["a"], "shape": [True]}]}, b"", "inputs[0].shape"),
+        ({"inputs": [{**TENSOR, "data": ["a"], "shape": None}]}, b"", "inputs[0].shape is null"),
+        ({"inputs": [{**TENSOR, "data": ["a"], "parameters": []}]}, b"", None),
+        ({"inputs": [{**TENSOR, "data": ["a"], "parameters": [1]}]}, b"", ".parameters is a list"),
+        ({"inputs": [{**TENSOR, "data": ["a"]}]}, b"xy", "2 bytes of binary data belong to no"),
+        (
+            {"inputs": [{**TENSOR, "parameters": {"binary_data_size": 3}}]},
+            b"xyz",
+            "ends inside text 0",
+        ),
+        (
+            {"inputs": [{**TENSOR, "parameters": {"binary_data_size": 9}}]},
+            b"xyz",
+            "3 bytes of binary data are left",
+        ),
+        ({"inputs": [{**TENSOR, "data": ["a"]}], "outputs": [1]}, b"", "outputs[0] is a number"),
+        ({"inputs": [{**TENSOR, "data": ["a"]}], "id": 4}, b"", "id is a number"),
+        (
+            {"inputs": [{**TENSOR, "data": ["a"]}, {**TENSOR, "name": "text_pair", "data": []}]},
+            b"",
+            "text_pair has the shape [1] and 0 texts",
+        ),
+    ],
+)
+def test_what_was_wrong_is_said(document: Any, binary: bytes, says: str | None) -> None:
+    if says is None:
+        asked(document, binary)
+        return
+    with pytest.raises(InputError) as error:
+        asked(document, binary)
+    assert says in str(error.value)
+
+
+def test_labels_scores_and_probabilities_are_in_label_order() -> None:
+    given_ = request(["a", "b"], [2])
+    body, _ = v2_answer(ANSWER, Question(["a", "b"], None), "m", given_).to_rest()
+    outputs = {each["name"]: each for each in body["outputs"]}
+    assert outputs["label"]["data"] == ["good", "bad"]
+    assert outputs["probabilities"]["shape"] == [2, 3]
+    assert np.allclose(outputs["probabilities"]["data"], ANSWER.scores.ravel())
+    assert outputs["truncated"]["data"] == [False, True]
+    assert (body["id"], body["model_version"]) == ("7", "v1")
+    assert json.loads(body["parameters"]["labels"]) == ["bad", "fair", "good"]
+
+
+def test_logits_come_by_parameter_or_by_name() -> None:
+    tensor = {**TENSOR, "data": ["a"]}
+    assert asked({"inputs": [tensor], "parameters": {"raw_logits": True}}).raw_logits
+    assert asked({"inputs": [tensor], "outputs": [{"name": "logits"}]}).raw_logits
+    assert not asked({"inputs": [tensor]}).raw_logits
+
+
+KEYS = st.sampled_from(
+    ["name", "shape", "datatype", "data", "parameters", "inputs", "outputs", "id"]
+)
+LEAVES = st.none() | st.integers() | st.text(max_size=3) | st.sampled_from(["text", "BYTES", 1, -1])
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
+    max_leaves=10,
+)
+
+
+@given(
+    JSON
+    | JSON.map(lambda v: {"inputs": v})
+    | JSON.map(lambda v: {"inputs": [{**TENSOR, "data": v}]}),
+    st.binary(max_size=12),
+    st.none() | st.integers(-1, 60).map(str),
+)
+def test_a_body_is_understood_or_refused_with_an_input_error(
+    document: Any, binary: bytes, length: str | None
+) -> None:
+    body = json.dumps(document).encode() + binary
+    with contextlib.suppress(InputError):
+        question = question_from_v2(request_from_rest(body, length, "m"))
+        assert all(isinstance(text, str) for text in question.texts)

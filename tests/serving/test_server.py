@@ -1,0 +1,193 @@
+"""Swapping, draining, shedding and bad starts, each in a process of its own."""
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+
+from tests.serving.conftest import PREDICT, Server, point, release, until
+
+TEXTS = ["the room was clean", "awful noisy hotel", "好", "a park " * 40]
+HEAVY = {"instances": ["the room was clean and quiet " * 4] * 3_000}
+"""A second or more of work for one thread, so that it is still going on when a test looks."""
+
+
+class Client:
+    """Sends one request after the other over kept-alive connections until told to stop."""
+
+    def __init__(self, server: Server, threads: int = 4) -> None:
+        self.outcomes: list[int | str] = []
+        self.versions: set[str] = set()
+        self._url = server.url(PREDICT)
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+
+    def __enter__(self) -> "Client":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=60) as client:
+            while not self._stop.is_set():
+                try:
+                    answer = client.post(self._url, json={"instances": TEXTS})
+                except httpx.ConnectError:
+                    return  # the server is gone; this request never reached it
+                except httpx.HTTPError as error:
+                    self.outcomes.append(repr(error))
+                    return
+                self.outcomes.append(answer.status_code)
+                self.versions.add(answer.json()["model_version"])
+
+
+def test_releases_are_swapped_under_load_without_a_failed_request(
+    start: Callable[..., Server], tiny_model: Path, tmp_path: Path
+) -> None:
+    server = start()
+    server.wait_for("one")
+    with Client(server) as client:
+        point(server.folder, release(tiny_model, tmp_path / "two", "two"))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("two")
+
+        broken = release(tiny_model, tmp_path / "three", "three")
+        (broken / "model.safetensors").write_bytes(b"torn")
+        point(server.folder, broken)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: "kept version two" in server.log.read_text(), server.log)
+
+        point(server.folder, release(tiny_model, tmp_path / "four", "four"))
+        for _ in range(5):  # more signals than loads
+            server.process.send_signal(signal.SIGHUP)
+        server.wait_for("four")
+        until(lambda: "four" in client.versions, server.log)
+    assert set(client.outcomes) == {200}
+    assert client.versions == {"one", "two", "four"}
+    assert server.metric("finegate_reloads_total", outcome="failed") == 1
+    assert server.metric("finegate_model_info") == 1
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_sighup_while_the_first_release_loads_is_kept_for_later(
+    start: Callable[..., Server],
+) -> None:
+    server = start()
+    status = Path(f"/proc/{server.process.pid}/status")
+    hangup = 1 << (signal.SIGHUP - 1)
+
+    def held_back() -> bool:
+        assert server.process.poll() is None, server.log.read_text()
+        blocked = re.search(r"SigBlk:\s*(\w+)", status.read_text())
+        return bool(blocked and int(blocked[1], 16) & hangup)
+
+    until(held_back, server.log)
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("one")
+    until(lambda: server.metric("finegate_reloads_total", outcome="loaded") == 1, server.log)
+
+
+def test_sigterm_under_load_answers_everything_and_exits_0(start: Callable[..., Server]) -> None:
+    server = start("--max-queue", "100000")
+    server.wait_for("one")
+    with Client(server) as client, ThreadPoolExecutor() as pool, httpx.Client() as probe:
+        heavy = pool.submit(server.post, HEAVY)
+        until(lambda: server.metric("finegate_waiting_texts") > 1000, server.log)
+        ready = server.url("/v2/models/hotels/ready")
+        assert probe.get(ready).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: probe.get(ready).status_code == 503, server.log)
+        late, half_a_second = [], time.monotonic() + 0.5
+        while time.monotonic() < half_a_second:  # each over a new connection
+            late.append(probe.get(server.url("/v2/models/hotels")))
+        assert server.process.wait(40) == 0
+    assert {(each.status_code, each.headers["connection"]) for each in late} == {(200, "close")}
+    assert set(client.outcomes) == {200}
+    assert heavy.result().status_code == 200
+    assert len(heavy.result().json()["predictions"]) == 3_000
+
+
+def test_what_does_not_fit_the_queue_is_refused_at_once_and_served_later(
+    start: Callable[..., Server],
+) -> None:
+    server = start("--max-queue", "4", "--long-texts", "reject")
+    server.wait_for("one")
+    tensor = pb.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
+    asked = pb.ModelInferRequest(
+        model_name="hotels", inputs=[tensor], raw_input_contents=[b"\x02\x00\x00\x00us"]
+    )
+    short = {"instances": ["the room was clean"] * 10_000}
+    with ThreadPoolExecutor() as pool:
+        large = pool.submit(server.post, short)
+        until(lambda: server.metric("finegate_waiting_texts") > 1000, server.log)
+        began = time.monotonic()
+        shed = server.post({"instances": ["us"]})
+        with pytest.raises(grpc.RpcError) as error:
+            server.stub().ModelInfer(asked)
+        ready = server.get("/v2/models/hotels/ready")
+        took = time.monotonic() - began
+        assert not large.done(), "the large request was too fast to fill the queue"
+        assert large.result().status_code == 200
+    assert (shed.status_code, shed.headers["retry-after"]) == (503, "1")
+    assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (ready.status_code, took < 2) == (200, True)
+    assert server.metric("finegate_requests_total", outcome="overloaded") == 2
+    assert server.post({"instances": ["us"]}).status_code == 200
+    assert server.stub().ModelInfer(asked).model_version == "one"
+
+    long = server.post({"instances": ["us", "a park " * 40]})
+    assert long.status_code == 400
+    assert "text 1 (counted from 0) is longer than the 24 tokens" in long.json()["error"]
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_client_that_leaves_costs_nothing_more(server: Server) -> None:
+    before = server.metric("finegate_predicted_labels_total")
+    body = json.dumps(HEAVY).encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+        until(lambda: server.metric("finegate_waiting_texts") > 0, server.log)
+    until(lambda: server.metric("finegate_waiting_texts") == 0, server.log)
+    assert server.metric("finegate_requests_total", outcome="gone") == 1
+    assert server.metric("finegate_predicted_labels_total") == before
+
+
+def ended(folder: Path, *options: str) -> Any:
+    command = [sys.executable, "-m", "serving", "--model-name", "hotels", "--host", "127.0.0.1"]
+    command += ["--model-dir", str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_a_port_in_use_is_told_in_one_paragraph(server: Server, tiny_model: Path) -> None:
+    both = (("--http-port", server.port, "0"), ("--http-port", 0, str(server.grpc_port)))
+    for option, port, grpc_port in both:
+        end = ended(tiny_model, option, str(port), "--grpc-port", grpc_port)
+        taken = port or grpc_port
+        assert end.returncode == 1
+        assert end.stderr.startswith(f"error: port {taken} of 127.0.0.1 cannot be bound")
+        assert end.stderr.count("\n") == 1
+
+
+def test_an_absent_folder_is_told_in_one_paragraph(tmp_path: Path) -> None:
+    end = ended(tmp_path / "none", "--http-port", "0", "--grpc-port", "0")
+    assert (end.returncode, end.stderr.count("\n")) == (1, 1)
+    assert end.stderr.startswith(f"error: there is no folder {tmp_path}/none.")
