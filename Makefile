@@ -25,10 +25,11 @@ down:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) setuptools wheel ninja py-cpuinfo hatchling editables
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH)
+	$(BIN)/pip install --quiet --constraint constraints.txt setuptools wheel ninja py-cpuinfo hatchling editables
 	DS_BUILD_OPS=0 $(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	touch $@
 
 # Versions that were tested together; torch is left to TORCH, whose builds differ by machine.
 lock: .venv/installed
-	$(BIN)/pip freeze --exclude-editable --exclude torch > constraints.txt
+	$(BIN)/pip freeze --all --exclude-editable --exclude torch --exclude pip > constraints.txt

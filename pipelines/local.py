@@ -1,7 +1,9 @@
 """The whole loop on this machine: embedded S3, kfp.local, a local endpoint."""
 
 import contextlib
+import json
 import os
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +58,13 @@ def run(
         "run": run_id,
         "promotion": PromotionSettings(target=target).model_dump(mode="json"),
     }
+    if "python3" in json.dumps(arguments):
+        raise InputError(
+            "a path or setting of this run contains `python3`, which kfp.local would replace by an "
+            "interpreter's path. Move or rename it (the state folder counts too: --state)."
+        )
     console.print(f"run {run_id}, log {home / 'run.log'}", highlight=False, soft_wrap=True)
+    began = time.monotonic()
     with StepOutput(home / "run.log", console, tracebacks=tracebacks) as output:
         try:
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output.log):
@@ -68,6 +76,7 @@ def run(
                 f"a step failed for a reason that is not its input; {home / 'run.log'} has its "
                 "traceback. Running again resumes after the last step that finished."
             ) from error
+    console.print(f"pipeline finished in {time.monotonic() - began:.0f} s", highlight=False)
     verdict = storage.read_json(f"{store}/runs/{run_id}/verdict.json")
     report = home / "report.html"
     report.write_bytes(storage.read_bytes(f"{store}/runs/{run_id}/report.html") or b"")

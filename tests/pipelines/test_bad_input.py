@@ -112,6 +112,12 @@ def test_a_mistake_is_one_paragraph_with_a_remedy(
     assert {key.rsplit("/", 1)[0] for key in written} == finished, "something is half-written"
 
 
+def test_a_setting_that_kfp_local_would_rewrite_is_refused(home: Path, store: str) -> None:
+    ended = finegate(home, store, {"dataset": {"path": "/opt/python3/good.csv"}})
+    assert ended.returncode == 1
+    assert "contains `python3`" in ended.stderr
+
+
 def test_a_traceback_is_shown_when_asked_for(home: Path, store: str) -> None:
     changes = {"dataset": {"path": "empty.csv"}}
     ended = finegate(home, store, changes, "--traceback")
