@@ -66,8 +66,10 @@ def _rows_sum_to_one(probabilities: Floats) -> npt.NDArray[np.float64]:
 
 
 def _roc_auc(truth: Ints, probabilities: Floats, present: npt.NDArray[np.bool_]) -> float | None:
+    if present.sum() < 2:
+        return None
     areas = [
         sk.roc_auc_score(truth == index, probabilities[:, index])
         for index in np.flatnonzero(present)
     ]
-    return float(np.mean(areas)) if len(areas) > 1 else None
+    return float(np.mean(areas))
