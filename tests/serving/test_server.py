@@ -65,9 +65,10 @@ def test_releases_are_swapped_under_load_without_a_failed_request(
     server = start()
     server.wait_for("one")
     with Client(server) as client:
+        until(lambda: "one" in client.versions, server.log)
         point(server.folder, release(tiny_model, tmp_path / "two", "two"))
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for("two")
+        until(lambda: "two" in client.versions, server.log)
 
         broken = release(tiny_model, tmp_path / "three", "three")
         (broken / "model.safetensors").write_bytes(b"torn")
