@@ -1,7 +1,7 @@
 """Immutable folders on S3: files first, manifest last; a folder without one does not exist."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,14 @@ def existing(uri: str) -> Manifest:
     return manifest
 
 
-def publish(folder: Path, uri: str, facts: dict[str, Any]) -> Manifest:
+def publish(
+    folder: Path, uri: str, facts: dict[str, Any], copied: Sequence[dict[str, Any]] = ()
+) -> Manifest:
     """Upload every file of `folder`, then its manifest with `facts`.
 
-    Safe to repeat and to race: the same fingerprint means the same content, and the manifest is
-    created once.
+    The manifest also lists `copied`, entries of files that `copy` brought there already. Safe to
+    repeat and to race: the same fingerprint means the same content, and the manifest is created
+    once.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in paths]
@@ -54,7 +57,7 @@ def publish(folder: Path, uri: str, facts: dict[str, Any]) -> Manifest:
         {"path": name, "size": path.stat().st_size, "sha256": sha256_of(path)}
         for path, name in zip(paths, names, strict=True)
     ]
-    manifest: Manifest = {**facts, "files": files}
+    manifest: Manifest = {**facts, "files": [*copied, *files]}
     create_json(f"{uri}/{MANIFEST}", manifest)
     return existing(uri)
 

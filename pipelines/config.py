@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from components.download_dataset.settings import DatasetSettings
 from components.download_model.settings import ModelSettings
+from components.export_model.settings import ExportSettings
 from components.finetune_model.settings import TrainingSettings
 from components.gate_model.settings import GateSettings
 from components.promote_model.settings import PromotionSettings
@@ -34,6 +35,7 @@ class RunConfig(BaseModel):
     validation: ValidationSettings = ValidationSettings()
     tokenization: TokenizationSettings = TokenizationSettings()
     training: TrainingSettings = TrainingSettings()
+    export: ExportSettings = ExportSettings()
     gate: GateSettings = GateSettings()
     promotion: PromotionSettings = PromotionSettings()
     examples: list[str] = []

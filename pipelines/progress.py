@@ -15,6 +15,7 @@ STEPS = (
     "validate_dataset",
     "tokenize_dataset",
     "finetune_model",
+    "export_model",
     "evaluate_model",
     "gate_model",
     "report_run",

@@ -5,6 +5,7 @@ from kfp import dsl
 from components.download_dataset.component import download_dataset
 from components.download_model.component import download_model
 from components.evaluate_model.component import evaluate_model
+from components.export_model.component import export_model
 from components.finetune_model.component import finetune_model
 from components.gate_model.component import gate_model
 from components.promote_model.component import promote_model
@@ -15,7 +16,7 @@ from components.validate_dataset.component import validate_dataset
 
 @dsl.pipeline(
     name="finegate-train-and-promote",
-    description="Download, validate, tokenize, fine-tune, evaluate, gate; promote what passes.",
+    description="Download, validate, tokenize, train, export, evaluate, gate; promote what passes.",
 )
 def train_and_promote(
     store: str,
@@ -25,6 +26,7 @@ def train_and_promote(
     validation: dict = {},  # noqa: B006 - kfp reads defaults, it does not share them
     tokenization: dict = {},  # noqa: B006
     training: dict = {},  # noqa: B006
+    export: dict = {},  # noqa: B006
     gate: dict = {},  # noqa: B006
     promotion: dict = {},  # noqa: B006
     run: str = "",
@@ -39,6 +41,7 @@ def train_and_promote(
         validation: ValidationSettings.
         tokenization: TokenizationSettings.
         training: TrainingSettings.
+        export: ExportSettings.
         gate: GateSettings.
         promotion: PromotionSettings.
         run: Id of the run; empty takes the KFP run's own.
@@ -52,8 +55,12 @@ def train_and_promote(
     tokens = tokenize_dataset(
         store=store, dataset=texts.output, base_model=model.output, settings=tokenization
     )
-    candidate = finetune_model(
+    finetuned = finetune_model(
         store=store, tokenized=tokens.output, base_model=model.output, settings=training
+    )
+    # What is scored and judged from here on is the very folder that will be served.
+    candidate = export_model(
+        store=store, model=finetuned.output, dataset=texts.output, settings=export
     )
     # KFP fills this in where it is a task's own constant, not in a parameter's default.
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER

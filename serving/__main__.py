@@ -41,20 +41,13 @@ def _serve(given: argparse.Namespace, threads: int) -> None:
     with bound(given.host, given.http_port, "--http-port") as listener:
         if given.grpc_port:
             bound(given.host, given.grpc_port, "--grpc-port").close()
-        import torch
         from transformers.utils import logging as transformers_logging
 
         from serving.predictor import Predictor
         from serving.server import PredictorServer
 
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        torch.set_num_threads(threads)
-        predictor = Predictor(
-            given.model_name,
-            given.model_dir,
-            given.max_queue,
-            reject_long=given.long_texts == "reject",
-        )
+        predictor = Predictor(given.model_name, given.model_dir, given.max_queue, threads)
         server = PredictorServer(listener=listener, host=given.host, grpc_port=given.grpc_port)
         server.start([predictor])
 
@@ -70,12 +63,6 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="0: the cores of the container")
     parser.add_argument(
         "--max-queue", type=int, default=2048, help="texts that may wait; more are answered 503"
-    )
-    parser.add_argument(
-        "--long-texts",
-        choices=("truncate", "reject"),
-        default="truncate",
-        help="what happens to texts beyond the maximum length; answers tell when one was cut",
     )
     return parser.parse_args(arguments)
 

@@ -1,5 +1,7 @@
 """Dynamic batching: requests that wait together are classified together, on one worker thread."""
 
+import heapq
+import itertools
 import queue
 import threading
 import time
@@ -10,22 +12,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from serving import metrics
-from serving.classifier import BATCH_TOKENS, Classifier, Floats, batches
+from serving.classifier import Classifier, Floats
 from serving.encoding import Encoded
 from serving.errors import InputError, OverloadedError
 
-WINDOW = 256
-"""Encoded texts that one request may have in the pool: the more, the less padding."""
+POOLED = 256
+"""Encoded texts that one request may have in the pool: the more, the fuller the batches."""
 ENCODED_CHARACTERS = 1 << 14
 """Characters of one request that are tokenized between two forward passes (about 10 ms)."""
 
 
 @dataclass(frozen=True)
 class Classified:
-    """The worker's answer to one request."""
+    """The worker's answer to one request: arrays of shape [texts, outputs].
 
+    Those of a text that was read in windows are the means over its windows.
+    """
+
+    scores: Floats
     logits: Floats
-    """Shape [texts, outputs]."""
     truncated: list[bool]
 
 
@@ -33,17 +38,20 @@ class Classified:
 class _Job:
     texts: Sequence[str]
     pairs: Sequence[str] | None
+    scores: Floats
     logits: Floats
     future: Future[Classified] = field(default_factory=Future)
     truncated: list[bool] = field(default_factory=list)
     submitted: float = field(default_factory=time.perf_counter)
     turn: int = 0
     """The turn at which its first text is due; the text at place p is due p turns later."""
+    windows: list[int] = field(default_factory=list)
+    """Windows of each encoded text that are not classified yet."""
     unanswered: int = 0
 
     @property
     def encoded(self) -> int:
-        return len(self.truncated)
+        return len(self.windows)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -51,10 +59,8 @@ class _Row:
     job: _Job
     place: int
     encoded: Encoded
-
-    @property
-    def turn(self) -> int:
-        return self.job.turn + self.place
+    weight: float
+    """Its part in the mean over the text's windows."""
 
 
 class Batcher:
@@ -62,25 +68,21 @@ class Batcher:
 
     The worker never waits for more: it takes what is there. While a forward pass runs the next
     batch gathers, so batches grow with the load and an idle server answers at once. Each pass
-    takes the texts of one length class, always including the text that is due first. Turns are
-    those of start-time fair queuing, so a request of thousands does not hold up one of a few.
+    takes texts of one padded length, those of the text that is due first. Turns are those of
+    start-time fair queuing, so a request of thousands does not hold up one of a few.
     """
 
-    def __init__(
-        self, classifier: Classifier, max_queue: int, *, reject_long: bool = False
-    ) -> None:
-        """`max_queue`: texts that may wait before further requests are refused.
-
-        With `reject_long` a request with a text beyond the maximum length fails with InputError.
-        """
+    def __init__(self, classifier: Classifier, max_queue: int) -> None:
+        """`max_queue`: texts that may wait before further requests are refused."""
         self._classifier = classifier
         self._max_queue = max_queue
-        self._reject_long = reject_long
         self._waiting = 0
         self._lock = threading.Lock()
         self._arrivals: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._jobs: list[_Job] = []
-        self._pool: list[_Row] = []
+        self._pool: dict[int, list[tuple[int, int, _Row]]] = {}
+        """By padded length a heap of (turn, arrival, row)."""
+        self._arrival = itertools.count()
         self._turn = 0
         self._worker = threading.Thread(target=self._work, name="classifier", daemon=True)
         self._worker.start()
@@ -96,8 +98,9 @@ class Batcher:
                 raise OverloadedError
             self._waiting += len(texts)
         metrics.WAITING.inc(len(texts))
-        logits = np.empty((len(texts), len(self._classifier.labels)), dtype=np.float32)
-        job = _Job(texts, pairs, logits, unanswered=len(texts))
+        shape = len(texts), len(self._classifier.labels)
+        scores, logits = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        job = _Job(texts, pairs, scores, logits, unanswered=len(texts))
         self._arrivals.put(job)
         return job.future
 
@@ -128,33 +131,37 @@ class Batcher:
                 else:
                     self._encode(job)
             self._jobs = [job for job in self._jobs if job.unanswered]
-            self._pool = [row for row in self._pool if row.job.unanswered]
-            if self._pool:
-                self._classify(self._next_batch())
+            if batch := self._next_batch():
+                self._classify(batch)
 
     def _encode(self, job: _Job) -> None:
-        """Tokenize the job's next texts, as many as its window and the time allow."""
+        """Tokenize the job's next texts, as many as its part of the pool and the time allow."""
         start = end = job.encoded
         answered = len(job.texts) - job.unanswered
         characters = 0
-        while end < min(len(job.texts), answered + WINDOW):
+        while end < min(len(job.texts), answered + POOLED):
             characters += len(job.texts[end]) + (len(job.pairs[end]) if job.pairs else 0)
             if characters > ENCODED_CHARACTERS and end > answered:
                 break
             end += 1
         try:
             pairs = None if job.pairs is None else job.pairs[start:end]
-            rows = self._classifier.encoder.encode(job.texts[start:end], pairs)
-            if self._reject_long:
-                self._check_length(rows, start)
+            encoded = self._classifier.encode(job.texts[start:end], pairs)
+            if self._classifier.long_texts == "reject":
+                self._check_length(encoded, start)
         except Exception as error:  # noqa: BLE001 - belongs to this request alone
             self._drop(job, error)
             return
-        job.truncated += [row.truncated for row in rows]
-        self._pool += [_Row(job, start + place, row) for place, row in enumerate(rows)]
+        job.truncated += [windows[0].truncated for windows in encoded]
+        job.windows += map(len, encoded)
+        for place, windows in enumerate(encoded, start):
+            for window in windows:
+                row = _Row(job, place, window, 1 / len(windows))
+                bucket = self._pool.setdefault(self._classifier.encoder.padded(window), [])
+                heapq.heappush(bucket, (job.turn + place, next(self._arrival), row))
 
-    def _check_length(self, rows: list[Encoded], start: int) -> None:
-        for place, row in enumerate(rows, start):
+    def _check_length(self, encoded: list[list[Encoded]], start: int) -> None:
+        for place, [row] in enumerate(encoded, start):
             if row.truncated:
                 raise InputError(
                     f"text {place} (counted from 0) is longer than the "
@@ -163,14 +170,18 @@ class Batcher:
                 )
 
     def _next_batch(self) -> list[_Row]:
-        """The length class that holds the row due first, taken out of the pool."""
-        first = min(range(len(self._pool)), key=lambda place: self._pool[place].turn)
-        self._turn = max(self._turn, self._pool[first].turn)
-        lengths = [len(row.encoded) for row in self._pool]
-        chosen = set(next(group for group in batches(lengths, BATCH_TOKENS) if first in group))
-        batch = [self._pool[place] for place in chosen]
-        self._pool = [row for place, row in enumerate(self._pool) if place not in chosen]
-        return batch
+        """Rows of the padded length of the row that is due first, taken out of the pool."""
+        for bucket in self._pool.values():
+            while bucket and not bucket[0][2].job.unanswered:  # dropped
+                heapq.heappop(bucket)
+        self._pool = {length: bucket for length, bucket in self._pool.items() if bucket}
+        if not self._pool:
+            return []
+        length, bucket = min(self._pool.items(), key=lambda item: item[1][0])
+        self._turn = max(self._turn, bucket[0][0])
+        size = max(1, self._classifier.backend.batch_tokens // length)
+        batch = [heapq.heappop(bucket)[2] for _ in range(min(size, len(bucket)))]
+        return [row for row in batch if row.job.unanswered]
 
     def _classify(self, batch: list[_Row]) -> None:
         now = time.perf_counter()
@@ -178,19 +189,26 @@ class Batcher:
             if row.place == 0:
                 metrics.QUEUE_SECONDS.observe(now - row.job.submitted)
         metrics.BATCH_TEXTS.observe(len(batch))
-        metrics.BATCH_TOKENS.observe(len(batch) * max(len(row.encoded) for row in batch))
+        metrics.BATCH_TOKENS.observe(len(batch) * self._classifier.encoder.padded(batch[0].encoded))
         try:
             logits = self._classifier.logits([row.encoded for row in batch])
+            scores = self._classifier.probabilities(logits)
         except Exception as error:  # noqa: BLE001 - the worker must outlive a failed batch
             self._isolate(batch, error)
             return
-        for row, values in zip(batch, logits, strict=True):
-            job = row.job
-            job.logits[row.place] = values
+        answered = 0
+        for row, row_scores, row_logits in zip(batch, scores, logits, strict=True):
+            job, place = row.job, row.place
+            job.scores[place] += row.weight * row_scores
+            job.logits[place] += row.weight * row_logits
+            job.windows[place] -= 1
+            if job.windows[place] or not job.unanswered:
+                continue
+            answered += 1
             job.unanswered -= 1
             if job.unanswered == 0 and job.future.set_running_or_notify_cancel():
-                job.future.set_result(Classified(job.logits, job.truncated))
-        self._release(len(batch))
+                job.future.set_result(Classified(job.scores, job.logits, job.truncated))
+        self._release(answered)
 
     def _isolate(self, batch: list[_Row], error: Exception) -> None:
         """Try each request of a failed batch alone, so that one cannot fail the others."""

@@ -7,34 +7,39 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from serving.backends.base import Backend
-from serving.backends.pytorch import PyTorchBackend
 from serving.encoding import Encoded, Encoder, usable_length
 from serving.errors import InputError
+from serving.settings import BackendName, LongTexts, serving_settings
 
 Floats = npt.NDArray[np.float32]
-
-BATCH_TOKENS = 2048
-"""Padded tokens in one forward pass: fills 2 to 8 cores, and keeps a batch's latency low."""
 
 
 class Classifier:
     """Text in, named probabilities out."""
 
-    def __init__(self, encoder: Encoder, backend: Backend, config: PretrainedConfig) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        backend: Backend,
+        config: PretrainedConfig,
+        long_texts: LongTexts = "truncate",
+    ) -> None:
         self.encoder = encoder
         self.backend = backend
+        self.config = config
         self.labels = labels_of(config)
         self.problem_type = problem_type_of(config)
+        self.long_texts = long_texts
 
     @classmethod
-    def load(cls, folder: Path) -> Classifier:
-        """Load a Hugging Face folder: model, tokenizer and label names.
+    def load(cls, folder: Path, threads: int = 0) -> Classifier:
+        """Load a Hugging Face folder, to be served as its serving.json says, else with PyTorch.
 
-        Raises InputError when a part is absent or does not fit the others.
+        `threads` of the forward pass; 0 takes one for each core. Raises InputError when a part is
+        absent or does not fit the others.
         """
         try:
             config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
@@ -43,16 +48,27 @@ class Classifier:
                 f"{folder} is not a Hugging Face model folder ({error}). Give a folder with "
                 "config.json, the weights and the tokenizer, as save_pretrained() writes it."
             ) from error
+        settings = serving_settings(folder)
         encoder = Encoder.from_folder(folder, usable_length(config))
-        return cls(encoder, PyTorchBackend(folder), config)
+        backend = load_backend(settings.backend, folder, threads)
+        return cls(encoder, backend, config, settings.long_texts)
+
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> list[list[Encoded]]:
+        """The windows of each text: one, unless the model reads long texts in windows.
+
+        Text pairs are always truncated: over which of the two a window should move is not known.
+        """
+        if self.long_texts == "window" and pairs is None:
+            return self.encoder.windows(texts)
+        return [[row] for row in self.encoder.encode(texts, pairs)]
 
     def logits(self, rows: Sequence[Encoded]) -> Floats:
-        """Logits of shape [len(rows), outputs], in the order given.
-
-        Rows are batched by length: padding is the larger part of a naive batch's cost.
-        """
+        """Logits of shape [len(rows), outputs], in the order given."""
         result = np.empty((len(rows), len(self.labels)), dtype=np.float32)
-        for indices in batches([len(row) for row in rows], BATCH_TOKENS):
+        lengths = [self.encoder.padded(row) for row in rows]
+        for indices in batches(lengths, self.backend.batch_tokens):
             inputs = self.encoder.pad([rows[index] for index in indices])
             result[indices] = self.backend.logits(inputs)
         return result
@@ -64,28 +80,45 @@ class Classifier:
         choice as transformers' TextClassificationPipeline. A model trained with a Softmax layer
         before its cross-entropy loss is squeezed twice: leave that layer out of the model.
         """
-        values = torch.from_numpy(logits)
         if self.problem_type == "regression":
             return logits
         if self.problem_type == "multi_label_classification":
-            return np.asarray(torch.sigmoid(values).numpy(), dtype=np.float32)
-        return np.asarray(torch.softmax(values, dim=-1).numpy(), dtype=np.float32)
+            sigmoids: Floats = np.exp(-np.logaddexp(np.float32(0), -logits))
+            return sigmoids
+        exponents = np.exp(logits - logits.max(axis=-1, keepdims=True), dtype=np.float32)
+        shares: Floats = exponents / exponents.sum(axis=-1, keepdims=True)
+        return shares
 
     def classify(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Floats:
         """Probabilities of shape [len(texts), len(labels)], columns in the order of `labels`."""
-        return self.probabilities(self.logits(self.encoder.encode(texts, pairs)))
+        encoded = self.encode(texts, pairs)
+        scores = self.probabilities(self.logits([row for windows in encoded for row in windows]))
+        if not len(scores):
+            return scores
+        ends = np.cumsum([len(windows) for windows in encoded])
+        means = [part.mean(axis=0) for part in np.split(scores, ends[:-1])]
+        return np.stack(means, dtype=np.float32)
+
+
+def load_backend(name: BackendName, folder: Path, threads: int = 0) -> Backend:
+    """The backend `name` of a model's folder, imported only when it is the one asked for."""
+    if name in ("openvino", "openvino-int8"):
+        from serving.backends.openvino import OpenVINOBackend
+
+        return OpenVINOBackend(folder, name, threads)
+    from serving.backends.pytorch import PyTorchBackend
+
+    return PyTorchBackend(folder, name, threads)
 
 
 def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Group row numbers by length: rows x longest stays within `tokens`, with one row at least."""
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
-        if batch and (len(batch) + 1) * lengths[index] > tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+    """Group row numbers by equal padded length: rows x length stays within `tokens`, or one row."""
+    buckets: dict[int, list[int]] = {}
+    for row, length in enumerate(lengths):
+        buckets.setdefault(length, []).append(row)
+    for length, rows in sorted(buckets.items()):
+        size = max(1, tokens // length)
+        yield from (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def labels_of(config: PretrainedConfig) -> tuple[str, ...]:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
+import numpy as np
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from serving.backends.base import Inputs
 from serving.errors import InputError
+
+BUCKET = 8
+"""Texts are padded to a multiple of so many tokens, and share a batch with their like only."""
+MAX_WINDOWS = 64
+"""Windows of one text; what lies beyond is not read, and the answer says that it was cut."""
 
 # Positions that RoBERTa-like models reserve: position ids start at padding_idx + 1, so a
 # table of 514 rows holds 512 tokens (transformers.create_position_ids_from_input_ids).
@@ -135,7 +140,53 @@ class Encoder:
             for row in range(len(texts))
         ]
 
-    def pad(self, rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
-        """Pad encoded texts to the longest of them: int64 tensors of shape [len(rows), longest]."""
-        features: list[dict[str, Any]] = [dict(row.features) for row in rows]
-        return dict(self.tokenizer.pad(features, padding=True, return_tensors="pt"))
+    def windows(self, texts: Sequence[str]) -> list[list[Encoded]]:
+        """Encode each text as windows of `max_length` tokens, a quarter of which overlap."""
+        if not texts:
+            return []
+        batch = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=self.max_length,
+            stride=(self.max_length - self.tokenizer.num_special_tokens_to_add()) // 4,
+            return_overflowing_tokens=True,
+            padding=False,
+        )
+        owners = batch.pop("overflow_to_sample_mapping")
+        found: list[list[Encoded]] = [[] for _ in texts]
+        for row, owner in enumerate(owners):
+            features = {name: values[row] for name, values in batch.items()}
+            found[owner].append(Encoded(features, truncated=False))
+        return [
+            windows
+            if len(windows) <= MAX_WINDOWS
+            else [replace(window, truncated=True) for window in windows[:MAX_WINDOWS]]
+            for windows in found
+        ]
+
+    def padded(self, row: Encoded) -> int:
+        """Tokens of a row after padding, which depend on nothing but the row itself.
+
+        Where a text is always padded to the same length the batch does not change its answer: the
+        sums over tokens have the same order. 8-bit backends need that, since a difference of 1e-7
+        before a rounding is one of 1e-3 after it.
+        """
+        return min(self.max_length, -(-len(row) // BUCKET) * BUCKET)
+
+    def pad(self, rows: Sequence[Encoded]) -> Inputs:
+        """Pad encoded texts of one bucket (see `padded`): shape [len(rows), tokens]."""
+        shape = len(rows), max(map(self.padded, rows))
+        tokenizer = self.tokenizer
+        fill = {
+            "input_ids": tokenizer.pad_token_id or 0,
+            "token_type_ids": tokenizer.pad_token_type_id,
+        }
+        left = tokenizer.padding_side == "left"
+        inputs = {}
+        for name in rows[0].features:
+            values = np.full(shape, fill.get(name, 0), dtype=np.int64)
+            for target, row in zip(values, rows, strict=True):
+                place = slice(shape[1] - len(row), None) if left else slice(len(row))
+                target[place] = row.features[name]
+            inputs[name] = values
+        return inputs

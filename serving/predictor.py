@@ -38,11 +38,11 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
 class Loaded:
     """One release in memory, ready to answer."""
 
-    def __init__(self, folder: Path, max_queue: int, *, reject_long: bool) -> None:
+    def __init__(self, folder: Path, max_queue: int, threads: int) -> None:
         """Verify, load and try a release folder; raises InputError when it cannot be served."""
         try:
             self.version = verified_version(folder)
-            self.classifier = Classifier.load(folder)
+            self.classifier = Classifier.load(folder, threads)
             tried = self.classifier.classify(["warm-up"])
         except InputError:
             raise
@@ -56,17 +56,18 @@ class Loaded:
                 f"the model in {folder} answers with NaN or infinity. Its weights are damaged or "
                 "overflowed in training; promote another release."
             )
-        self.batcher = Batcher(self.classifier, max_queue, reject_long=reject_long)
+        self.batcher = Batcher(self.classifier, max_queue)
 
     async def answer(self, question: Question) -> Answer:
         """Classify the question's texts together with what else waits."""
         future = self.batcher.submit(question.texts, question.pairs)
         classified = await asyncio.wrap_future(future)
-        scores = self.classifier.probabilities(classified.logits)
-        metrics.record_answer(self.classifier, scores, classified.truncated, self.version)
+        metrics.record_answer(
+            self.classifier, classified.scores, classified.truncated, self.version
+        )
         return Answer(
             labels=self.classifier.labels,
-            scores=scores,
+            scores=classified.scores,
             logits=classified.logits,
             truncated=classified.truncated,
             version=self.version,
@@ -76,15 +77,16 @@ class Loaded:
 class Predictor(Model):  # type: ignore[misc]
     """Text in, named label probabilities out."""
 
-    def __init__(self, name: str, link: Path, max_queue: int, *, reject_long: bool = False) -> None:
+    def __init__(self, name: str, link: Path, max_queue: int, threads: int = 0) -> None:
         """`link` is a release folder, or a link to one that `reload` follows anew.
 
-        Raises InputError when the release cannot be served.
+        `threads` of the forward pass; 0 takes one for each core. Raises InputError when the
+        release cannot be served.
         """
         super().__init__(name, return_response_headers=True)
         self._link = link
         self._max_queue = max_queue
-        self._reject_long = reject_long
+        self._threads = threads
         self.draining = False
         """True from SIGTERM on: not ready any more, and still answering."""
         self._swap(self._load())
@@ -171,12 +173,12 @@ class Predictor(Model):  # type: ignore[misc]
                 "labels": list(classifier.labels),
                 "problem_type": classifier.problem_type,
                 "max_length": classifier.encoder.max_length,
-                "long_texts": "reject" if self._reject_long else "truncate",
+                "long_texts": classifier.long_texts,
             },
         }
 
     def _load(self) -> Loaded:
-        return Loaded(self._link.resolve(), self._max_queue, reject_long=self._reject_long)
+        return Loaded(self._link.resolve(), self._max_queue, self._threads)
 
     def _swap(self, fresh: Loaded) -> None:
         self.loaded = fresh

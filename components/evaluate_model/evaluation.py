@@ -48,7 +48,7 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
     identity = fingerprint(
         {"model": manifest["fingerprint"], "dataset": rows_manifest["fingerprint"]},
         code=["components.evaluate_model", "serving.classifier", "serving.encoding"],
-        libraries=["scikit-learn", "tokenizers", "torch", "transformers"],
+        libraries=["openvino", "scikit-learn", "tokenizers", "torch", "transformers"],
     )
     uri = f"{store}/evaluations/{identity}"
     if folders.manifest_of(uri) is not None:

@@ -9,25 +9,38 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from serving.backends.base import Inputs
 from serving.errors import InputError
+from serving.settings import BackendName
+
+CPU_BATCH_TOKENS = 512
+"""More does not speed up a CPU of 2 to 8 cores (benchmarks/README.md), and keeps others waiting."""
+CUDA_BATCH_TOKENS = 32_768
 
 
 class PyTorchBackend:
-    """A `*ForSequenceClassification` model on CPU in fp32."""
+    """A `*ForSequenceClassification` model; scaled-dot-product attention where the model has it."""
 
-    name = "pytorch"
+    def __init__(self, folder: Path, name: BackendName = "pytorch", threads: int = 0) -> None:
+        """Load the model from a Hugging Face folder; `threads` 0 leaves torch's own number.
 
-    def __init__(self, folder: Path) -> None:
-        """Load the model from a Hugging Face folder.
-
-        Raises InputError when the folder has no loadable model, or when a weight of the model is
-        absent from it: transformers would fill it with random numbers and only warn.
+        Raises InputError when the folder has no loadable model, when a weight of the model is
+        absent from it (transformers would fill it with random numbers and only warn), or when
+        the backend needs a GPU and there is none.
         """
+        cuda = name.startswith("pytorch-cuda")
+        if cuda and not torch.cuda.is_available():
+            raise InputError(
+                f"{folder} is to be served by {name}, and torch finds no CUDA device here. Serve "
+                "it on a GPU node with the predictor-gpu image, or export it with device: cpu."
+            )
+        if threads:
+            torch.set_num_threads(threads)
         try:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 str(folder),
                 local_files_only=True,
-                dtype=torch.float32,
+                dtype=torch.bfloat16 if name == "pytorch-cuda-bf16" else torch.float32,
                 output_loading_info=True,
             )
         except (OSError, ValueError, KeyError) as error:
@@ -42,11 +55,16 @@ class PyTorchBackend:
                 "random. A classifier must be saved with its head: fine-tune it first, or save it "
                 "with save_pretrained() of the class that its config names."
             )
-        self._model = model.eval()
+        self.name: BackendName = name
+        self.batch_tokens = CUDA_BATCH_TOKENS if cuda else CPU_BATCH_TOKENS
+        self._device = torch.device("cuda" if cuda else "cpu")
+        self.model = model.eval().to(self._device)
 
     @torch.inference_mode()
-    def logits(self, inputs: dict[str, torch.Tensor]) -> npt.NDArray[np.float32]:
-        """Logits of shape [batch, outputs] for int64 inputs of shape [batch, tokens]."""
-        output = self._model(**inputs).logits
-        logits: npt.NDArray[np.float32] = output.float().cpu().numpy()
+    def logits(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+        """Logits of shape [batch, outputs] for inputs of shape [batch, tokens]."""
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        if self._device.type == "cuda":
+            tensors = {name: tensor.to(self._device) for name, tensor in tensors.items()}
+        logits: npt.NDArray[np.float32] = self.model(**tensors).logits.float().cpu().numpy()
         return logits

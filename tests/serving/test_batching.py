@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import AutoConfig
 
-from serving.batching import WINDOW, Batcher
-from serving.classifier import BATCH_TOKENS, Classifier, Floats
+from serving.batching import POOLED, Batcher
+from serving.classifier import Classifier, Floats
 from serving.encoding import Encoded
 from serving.errors import InputError, OverloadedError
 from tests.conftest import hotel_rows
@@ -75,8 +76,8 @@ def test_a_large_request_does_not_keep_a_small_one_waiting(classifier: Classifie
     logits = large.result(60).logits
     expected = classifier.logits(classifier.encoder.encode(TEXTS))
     assert np.allclose(logits, np.tile(expected, (3, 1)), atol=1e-5)
-    assert max(gated.padded) <= BATCH_TOKENS
-    assert max(gated.calls) <= WINDOW
+    assert max(gated.padded) <= classifier.backend.batch_tokens
+    assert max(gated.calls) <= POOLED
     batcher.close()
 
 
@@ -153,13 +154,35 @@ def test_what_is_left_of_a_started_request_is_dropped_when_it_is_cancelled(
     batcher.close()
 
 
-def test_long_texts_are_refused_where_that_was_asked_for(classifier: Classifier) -> None:
-    batcher = Batcher(classifier, 100, reject_long=True)
+def test_long_texts_are_refused_where_that_was_asked_for(
+    classifier: Classifier, tiny_model: Path
+) -> None:
+    rejecting = Classifier(
+        classifier.encoder, classifier.backend, AutoConfig.from_pretrained(tiny_model), "reject"
+    )
+    batcher = Batcher(rejecting, 100)
     long = batcher.submit(["us", "a park " * 40], None)
     short = batcher.submit(["us"], None)
     with pytest.raises(InputError, match=r"text 1 .* longer than the 24 tokens"):
         long.result(30)
     assert short.result(30).truncated == [False]
+    batcher.close()
+
+
+def test_windows_of_a_long_text_are_pooled_whatever_else_waits(
+    classifier: Classifier, tiny_model: Path
+) -> None:
+    windowed = Classifier(
+        classifier.encoder, classifier.backend, AutoConfig.from_pretrained(tiny_model), "window"
+    )
+    long = "the room was clean and the staff rude " * 30
+    batcher = Batcher(windowed, 100)
+    futures = [batcher.submit([text, long], None) for text in TEXTS[:20]]
+    expected = windowed.classify([*TEXTS[:20], long])
+    for future, scores in zip(futures, expected, strict=False):
+        answer = future.result(30)
+        assert np.abs(answer.scores - np.stack([scores, expected[-1]])).max() < 1e-6
+        assert answer.truncated == [False, False]
     batcher.close()
 
 

@@ -9,7 +9,7 @@ from transformers import (
 )
 
 from serving.classifier import Classifier
-from serving.encoding import Encoder, usable_length
+from serving.encoding import MAX_WINDOWS, Encoder, usable_length
 from serving.errors import InputError
 
 # Padding comes second, where RoBERTa has it.
@@ -29,6 +29,36 @@ def test_tokens_are_those_that_transformers_itself_makes(tiny_model: Path) -> No
     rows = Encoder.from_folder(tiny_model).encode(texts, pairs)
     assert [row.features["input_ids"] for row in rows] == expected["input_ids"]
     assert [row.features["token_type_ids"] for row in rows] == expected["token_type_ids"]
+
+
+def test_windows_cover_the_whole_text_and_overlap_by_a_quarter(tiny_model: Path) -> None:
+    encoder = Encoder.from_folder(tiny_model)
+    words = ["the", "room", "was", "and", "staff", "to", "us", "on", "our", "stay"] * 6
+    [windows, short] = encoder.windows([" ".join(words), "us"])
+    ids = encoder.tokenizer.convert_tokens_to_ids(words)
+    content = [window.features["input_ids"][1:-1] for window in windows]
+    assert [len(part) for part in content] == [22, 22, 22, 60 - 3 * 17]
+    assert content == [ids[start : start + 22] for start in (0, 17, 34, 51)]
+    assert len(short) == 1
+    assert not any(window.truncated for window in windows)
+
+
+def test_a_text_of_too_many_windows_is_cut_and_says_so(tiny_model: Path) -> None:
+    [windows] = Encoder.from_folder(tiny_model).windows(["the room " * 2_000])
+    assert len(windows) == MAX_WINDOWS
+    assert windows[0].truncated
+
+
+def test_padding_equals_that_of_the_tokenizer(tiny_model: Path) -> None:
+    encoder = Encoder.from_folder(tiny_model)
+    for side in ("right", "left"):
+        encoder.tokenizer.padding_side = side
+        rows = encoder.encode(["the room", "the room was clean", "us"], ["a", "b", "the park"])
+        expected = encoder.tokenizer.pad(
+            [dict(row.features) for row in rows], padding="max_length", max_length=8
+        )
+        padded = encoder.pad(rows)
+        assert {name: values.tolist() for name, values in padded.items()} == dict(expected)
 
 
 def test_positions_bound_the_length_whatever_the_tokenizer_says(tiny_model: Path) -> None:

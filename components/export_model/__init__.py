@@ -1,0 +1,1 @@
+"""Chooses the backend that serves a model: the fastest that agrees with PyTorch."""

@@ -1,0 +1,110 @@
+"""Try the backends for a device, fastest first; take the first that agrees with the reference."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from components.console import say
+from components.export_model.agreement import Rows, judged, scored
+from components.export_model.openvino_export import write_int8_ir, write_ir
+from components.export_model.settings import ExportSettings
+from serving.backends.openvino import ir
+from serving.backends.pytorch import PyTorchBackend
+from serving.classifier import Classifier
+from serving.errors import InputError
+from serving.settings import SERVING, BackendName, ServingSettings
+
+STEP = "export_model"
+
+CANDIDATES: dict[tuple[str, str], tuple[BackendName, ...]] = {
+    ("cpu", "exact"): ("openvino",),
+    ("cpu", "reduced"): ("openvino-int8", "openvino"),
+    ("gpu", "exact"): ("pytorch-cuda",),
+    ("gpu", "reduced"): ("pytorch-cuda-bf16", "pytorch-cuda"),
+}
+"""By device and precision what is tried, fastest first (benchmarks/README.md has the figures)."""
+
+
+def choose(folder: Path, rows: Path, added: Path, settings: ExportSettings) -> ServingSettings:
+    """Choose the backend for the model in `folder`; write what it adds to the folder to `added`.
+
+    `rows` holds train.parquet and test.parquet. On a CPU the reference itself serves where no
+    other backend can be made of the model or none agrees; on a GPU that is an InputError.
+    """
+    reference = Classifier.load(folder)
+    test = pd.read_parquet(rows / "test.parquet")
+    compared = _rows(test.sample(min(settings.rows, len(test)), random_state=0), reference)
+    train = pd.read_parquet(rows / "train.parquet")
+    calibration = train.sample(min(settings.calibration_rows, len(train)), random_state=0)
+    expected, speed = scored(reference, compared)
+    tried: list[dict[str, Any]] = [{"backend": "pytorch", "texts_per_second": round(speed, 1)}]
+    found: BackendName = "pytorch"
+    for name in CANDIDATES[settings.device, settings.precision]:
+        home = added.with_name(f"candidate-{name}")
+        try:
+            candidate = _made(name, folder, home, reference, calibration["text"].tolist())
+        except InputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - converters raise whatever their parts raise
+            why = f"cannot be made of this model ({type(error).__name__}: {error})"[:500]
+            entry: dict[str, Any] = {"backend": name, "admitted": False, "why": why}
+        else:
+            scores, speed = scored(candidate, compared)
+            entry = judged(
+                name, expected, scores, reference.problem_type, compared.truth, settings
+            ) | {"texts_per_second": round(speed, 1)}
+        tried.append(entry)
+        say(STEP, f"{name} {'admitted' if entry['admitted'] else 'not admitted'}: {entry['why']}")
+        if entry["admitted"]:
+            found = name
+            break
+    if found == "pytorch" and settings.device == "gpu":
+        raise InputError(
+            f"no backend for device gpu agrees with the reference: {tried[-1]['why']}. Allow more "
+            "with export.tolerance, or export with device: cpu."
+        )
+    chosen = ServingSettings(
+        backend=found, long_texts=settings.long_texts, why=_why(found, tried), tried=tried
+    )
+    added.mkdir()
+    (added / SERVING).write_text(chosen.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    made = ir(added.with_name(f"candidate-{found}")).parent
+    if made.is_dir():
+        shutil.move(made, added / made.name)
+    return chosen
+
+
+def _rows(frame: pd.DataFrame, classifier: Classifier) -> Rows:
+    pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
+    truth = None
+    if classifier.problem_type == "single_label_classification":
+        truth = [classifier.labels.index(label) for label in frame["label"]]
+    return Rows(frame["text"].tolist(), pairs, truth)
+
+
+def _made(
+    name: BackendName, folder: Path, home: Path, reference: Classifier, calibration: list[str]
+) -> Classifier:
+    """The model behind the backend `name`; files that this takes are written to `home`."""
+    if not name.startswith("openvino"):
+        return _with(reference, PyTorchBackend(folder, name))
+    from serving.backends.openvino import OpenVINOBackend
+
+    exact = home.with_name("candidate-openvino")
+    if not ir(exact).is_file():
+        write_ir(reference, exact)
+    if name == "openvino-int8":
+        write_int8_ir(reference, calibration, exact, home)
+    return _with(reference, OpenVINOBackend(home, name))
+
+
+def _with(reference: Classifier, backend: Any) -> Classifier:
+    return Classifier(reference.encoder, backend, reference.config)
+
+
+def _why(found: BackendName, tried: list[dict[str, Any]]) -> str:
+    if found == "pytorch":
+        return f"served by pytorch: {tried[-1]['backend']} {tried[-1]['why']}"
+    return f"served by {found}: {tried[-1]['why']}"

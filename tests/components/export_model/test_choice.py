@@ -1,0 +1,137 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from components.export_model import choice
+from components.export_model.agreement import judged
+from components.export_model.choice import choose
+from components.export_model.settings import ExportSettings
+from serving.backends.openvino import ir
+from serving.classifier import Classifier
+from serving.errors import InputError
+from serving.settings import SERVING, ServingSettings
+from tests.conftest import hotel_rows
+
+TEXTS = [text for text, _ in hotel_rows(400)]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    frame = pd.DataFrame(hotel_rows(300), columns=["text", "label"])
+    frame[:200].to_parquet(folder / "train.parquet")
+    frame[200:].to_parquet(folder / "test.parquet")
+    return folder
+
+
+def exported(model: Path, rows: Path, tmp_path: Path, settings: ExportSettings) -> Path:
+    """The model's folder with what the choice added to it."""
+    choose(model, rows, tmp_path / "added", settings)
+    folder = Path(shutil.copytree(model, tmp_path / "exported"))
+    shutil.copytree(tmp_path / "added", folder, dirs_exist_ok=True)
+    return folder
+
+
+def test_the_exact_backend_answers_what_pytorch_answers(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    folder = exported(tiny_model, rows, tmp_path, ExportSettings(long_texts="window"))
+    classifier = Classifier.load(folder)
+    assert (classifier.backend.name, classifier.long_texts) == ("openvino", "window")
+    assert (
+        np.abs(classifier.classify(TEXTS) - Classifier.load(tiny_model).classify(TEXTS)).max()
+        < 1e-5
+    )
+    [reference, entry] = json.loads((folder / SERVING).read_text())["tried"]
+    assert (reference["backend"], entry["admitted"], entry["rows"]) == ("pytorch", True, 100)
+    assert entry["largest_difference"] < 1e-5
+
+
+def test_a_text_has_the_same_8_bit_answer_to_the_bit_in_any_batch(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    settings = ExportSettings(precision="reduced", flips=1, accuracy_loss=1)
+    classifier = Classifier.load(exported(tiny_model, rows, tmp_path, settings))
+    assert classifier.backend.name == "openvino-int8"
+    together = classifier.classify(TEXTS)
+    alone = np.concatenate([classifier.classify([text]) for text in TEXTS])
+    assert np.array_equal(together, alone)
+    assert np.array_equal(classifier.classify(TEXTS[::-1])[::-1], together)
+    reference = Classifier.load(tiny_model).classify(TEXTS)
+    assert 1e-5 < np.abs(together - reference).max() < 0.1  # it is another, and near
+
+
+def test_reduced_precision_that_flips_labels_gives_way_to_the_exact_backend(
+    tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_nonsense(reference: Classifier, texts: list[str], source: Path, folder: Path) -> None:
+        """An 8-bit model of other weights, as a failed calibration makes."""
+        shuffled = torch.nn.Module.state_dict(reference.backend.model)  # type: ignore[attr-defined]
+        kept = shuffled["classifier.weight"].clone()
+        shuffled["classifier.weight"].copy_(kept.flip(0))
+        choice.write_ir(reference, folder)
+        shuffled["classifier.weight"].copy_(kept)
+
+    monkeypatch.setattr(choice, "write_int8_ir", on_nonsense)
+    folder = exported(tiny_model, rows, tmp_path, ExportSettings(precision="reduced"))
+    settings = ServingSettings.model_validate_json((folder / SERVING).read_bytes())
+    assert settings.backend == "openvino"
+    assert [entry.get("admitted") for entry in settings.tried] == [None, False, True]
+    assert "of the labels change, 1.00% allowed" in settings.tried[1]["why"]
+    assert Classifier.load(folder).backend.name == "openvino"
+
+
+def test_a_model_that_cannot_be_converted_is_served_by_pytorch(
+    tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(reference: Classifier, folder: Path) -> None:
+        raise RuntimeError("no conversion rule for aten::strange")
+
+    monkeypatch.setattr(choice, "write_ir", unknown)
+    folder = exported(tiny_model, rows, tmp_path, ExportSettings())
+    settings = ServingSettings.model_validate_json((folder / SERVING).read_bytes())
+    assert settings.backend == "pytorch"
+    assert "aten::strange" in settings.why
+    assert not ir(folder).exists()
+
+
+def test_a_gpu_that_is_not_here_is_told(tiny_model: Path, rows: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is here")
+    with pytest.raises(InputError, match="no CUDA device here"):
+        choose(tiny_model, rows, tmp_path / "added", ExportSettings(device="gpu"))
+    assert not (tmp_path / "added").exists()
+
+
+def test_lost_accuracy_keeps_a_backend_out_even_with_few_flips() -> None:
+    reference = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (1000, 1))
+    scores = reference.copy()
+    scores[:8] = 0.4, 0.6
+    entry = judged(
+        "openvino-int8", reference, scores, "single_label_classification", [0] * 1000,
+        ExportSettings(precision="reduced"),
+    )  # fmt: skip
+    assert entry["flips"] == pytest.approx(0.008)
+    assert not entry["admitted"]
+    assert "accuracy 0.9920 after 1.0000" in entry["why"]
+
+
+def test_a_multi_label_flip_is_a_label_that_crosses_one_half() -> None:
+    reference = np.full((100, 3), 0.51, dtype=np.float32)
+    scores = reference.copy()
+    scores[0, 1] = 0.49
+    settings = ExportSettings(precision="reduced")
+    entry = judged("openvino-int8", reference, scores, "multi_label_classification", None, settings)
+    assert (entry["flips"], entry["admitted"]) == (pytest.approx(0.01), True)
+
+
+def test_a_regression_is_not_served_with_reduced_precision() -> None:
+    values = np.ones((5, 1), dtype=np.float32)
+    settings = ExportSettings(precision="reduced")
+    assert not judged("openvino-int8", values, values, "regression", None, settings)["admitted"]
