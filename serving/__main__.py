@@ -1,6 +1,7 @@
 """Serve one release: `python -m serving --model-dir DIR --model-name NAME`."""
 
 import argparse
+import faulthandler
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ def main() -> None:
     """Load the release and serve it until SIGTERM; SIGHUP loads what DIR points to anew."""
     # A promotion may send it while the first release is loading; its default is to kill.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    faulthandler.enable()  # a crash in native code leaves its stack in the log
     given = options(sys.argv[1:])
     threads = given.threads or available_cores()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # OpenMP reads it once, when torch is imported

@@ -1,0 +1,66 @@
+"""Classifiers of two shapes with random weights, and texts of 10 to 60 tokens for them."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertTokenizer
+
+from components.export_model.openvino_export import write_int8_ir, write_ir
+from serving.classifier import Classifier
+from serving.settings import SERVING
+
+SHAPES = {
+    "6x384": {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
+    "3x768": {"hidden_size": 768, "num_hidden_layers": 3, "intermediate_size": 3072},
+}
+"""MiniLM's shape, and that of hfl/rbt3. Speed does not depend on the weights' values."""
+BACKENDS = ("pytorch", "openvino", "openvino-int8")
+_SYLLABLES = [a + b for a in "bcdfgklmnprstvw" for b in ("a", "e", "i", "o", "u", "an", "or")]
+
+
+def write_models(shape: str, home: Path) -> dict[str, Path]:
+    """Write one classifier of the shape to `home`; returns its folder for each backend."""
+    folder = home / "pytorch"
+    folder.mkdir(parents=True)
+    words = [a + b for a in _SYLLABLES for b in _SYLLABLES]
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
+    vocabulary += [f"##{syllable}" for syllable in _SYLLABLES]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    tokenizer = BertTokenizer(str(folder / "vocab.txt"))
+    tokenizer.model_max_length = 128
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "bert",
+        vocab_size=len(vocabulary),
+        num_attention_heads=12,
+        id2label={0: "negative", 1: "positive"},
+        label2id={"negative": 0, "positive": 1},
+        **SHAPES[shape],
+    )
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    reference = Classifier.load(folder)
+    exact, reduced = home / "openvino", home / "openvino-int8"
+    for target in (exact, reduced):
+        shutil.copytree(folder, target)
+        (target / SERVING).write_text(json.dumps({"backend": target.name}))
+    write_ir(reference, exact)
+    write_int8_ir(reference, texts(200, seed=1), exact, reduced)
+    return {"pytorch": folder, "openvino": exact, "openvino-int8": reduced}
+
+
+def texts(count: int, seed: int = 0) -> list[str]:
+    """Made-up texts of 10 to 60 tokens: one word in five takes two tokens."""
+    chance = random.Random(seed)
+    made = []
+    for _ in range(count):
+        tokens, words = chance.randint(10, 60) - 2, []
+        while tokens > 0:
+            parts = 3 if tokens > 1 and chance.random() < 0.2 else 2
+            words.append("".join(chance.choices(_SYLLABLES, k=parts)))
+            tokens -= parts - 1
+        made.append(" ".join(words))
+    return made

@@ -1,0 +1,116 @@
+"""The servers that finegate's predictor is measured against: `python -m benchmarks.peers NAME`."""
+
+import argparse
+import asyncio
+from pathlib import Path
+from typing import Any
+
+MODEL = "bench"
+
+
+def kserve_peer(folder: Path, port: int) -> None:
+    """A transformers model behind a plain kserve Model: one forward a request, on the event loop.
+
+    That is how the stock runtime serves a classifier; it stands for it here.
+    """
+    import torch
+    from kserve import Model, ModelServer
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    class Peer(Model):
+        def __init__(self) -> None:
+            super().__init__(MODEL)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+            self.model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+            self.ready = True
+
+        async def predict(self, payload: Any, headers: Any = None, **_: Any) -> dict[str, Any]:
+            inputs = self.tokenizer(
+                payload["instances"], padding=True, truncation=True, return_tensors="pt"
+            )
+            with torch.inference_mode():
+                scores = torch.softmax(self.model(**inputs).logits, dim=-1)
+            return {"predictions": scores.tolist()}
+
+    ModelServer(http_port=port, enable_grpc=False).start([Peer()])
+
+
+def litserve_peer(folder: Path, port: int, threads: int) -> None:
+    """LitServe with finegate's own classifier and LitServe's batching."""
+    from litserve import LitAPI, LitServer
+
+    class Peer(LitAPI):
+        def setup(self, device: str) -> None:
+            from serving.classifier import Classifier
+
+            self.classifier = Classifier.load(folder, threads)
+
+        def decode_request(self, request: dict[str, Any], **_: Any) -> list[str]:
+            return list(request["instances"])
+
+        def batch(self, inputs: list[list[str]]) -> list[list[str]]:
+            return inputs
+
+        def predict(self, x: list[list[str]], **_: Any) -> list[Any]:
+            scores = self.classifier.classify([text for texts in x for text in texts])
+            ends = iter(range(len(scores)))
+            return [[scores[next(ends)].tolist() for _ in texts] for texts in x]
+
+        def unbatch(self, output: list[Any]) -> list[Any]:
+            return output
+
+        def encode_response(self, output: Any, **_: Any) -> dict[str, Any]:
+            return {"predictions": output}
+
+    # The best of the timeouts 0, 2, 5 and 20 ms that were tried.
+    api = Peer(max_batch_size=32, batch_timeout=0.005)
+    server = LitServer(api, accelerator="cpu", track_requests=False)
+    server.run(
+        host="127.0.0.1", port=port, log_level="warning", generate_client_file=False,
+        pretty_logs=False,
+    )  # fmt: skip
+
+
+def ceiling(folder: Path, texts: list[str], threads: int, seconds: float) -> float:
+    """Texts a second of a backend without a server: length-sorted batches, tokenizing included."""
+    import time
+
+    from serving.classifier import Classifier
+
+    classifier = Classifier.load(folder, threads)
+    best = 0.0
+    classifier.classify(texts)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        began = time.perf_counter()
+        rows = sorted(classifier.encoder.encode(texts), key=len)
+        for start in range(0, len(rows), 32):
+            inputs = classifier.encoder.pad(rows[start : start + 32])
+            classifier.probabilities(classifier.backend.logits(inputs))
+        best = max(best, len(texts) / (time.perf_counter() - began))
+        began = time.perf_counter()
+        classifier.classify(texts)
+        best = max(best, len(texts) / (time.perf_counter() - began))
+    return best
+
+
+def main() -> None:
+    """Serve one peer until it is killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=("kserve", "litserve"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("port", type=int)
+    parser.add_argument("threads", type=int)
+    given = parser.parse_args()
+    if given.name == "kserve":
+        import torch
+
+        torch.set_num_threads(given.threads)
+        kserve_peer(given.folder, given.port)
+    else:
+        litserve_peer(given.folder, given.port, given.threads)
+
+
+if __name__ == "__main__":
+    asyncio.set_event_loop_policy(None)
+    main()
