@@ -100,6 +100,32 @@ def append(
     return event
 
 
+def answers(store: str, name: str, event: Promotion) -> bool:
+    """True once the rollout of this event has ended: its version answers at the target."""
+    return storage.read_json(_rollout_uri(store, name, event)) is not None
+
+
+def record_rollout(store: str, name: str, event: Promotion, url: str) -> None:
+    """Record that the rollout of this event has ended, and where its version answers.
+
+    A rollback that was killed half-way is thereby told from one that is done, so that running it
+    again finishes it instead of going one version further back.
+    """
+    storage.create_json(
+        _rollout_uri(store, name, event),
+        {
+            "number": event.number,
+            "version": event.version,
+            "url": url,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _rollout_uri(store: str, name: str, event: Promotion) -> str:
+    return f"{model_uri(store, name)}/rollouts/{event.number:06d}.json"
+
+
 def predecessor(events: list[Promotion]) -> str | None:
     """The version that a rollback brings back: what answered before the present champion came.
 
