@@ -18,13 +18,17 @@ from serving.errors import InputError
 RELEASE = "release.json"
 
 
+Action = Literal["promote", "rollback", "pin", "unpin"]
+"""`pin` keeps the version champion until `unpin` or a rollback: no promotion follows it."""
+
+
 class Promotion(BaseModel):
     """One event of the log."""
 
     model_config = ConfigDict(frozen=True)
 
     number: int
-    action: Literal["promote", "rollback"]
+    action: Action
     version: str
     run: str
     reason: str
@@ -72,7 +76,7 @@ def append(
     name: str,
     after: Promotion | None,
     *,
-    action: Literal["promote", "rollback"],
+    action: Action,
     version: str,
     run: str,
     reason: str,

@@ -89,8 +89,8 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
 def headline(metrics: dict[str, Any]) -> str:
     """The metrics that one looks at first, as half a sentence."""
     found = (
-        f"mean absolute error {metrics['mae']:.3f}"
+        f"mean absolute error {metrics['mae']:.4f}"
         if "mae" in metrics
-        else f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f}"
+        else f"accuracy {metrics['accuracy']:.4f}, macro F1 {metrics['macro_f1']:.4f}"
     )
     return f"{found} on {metrics['rows']} test rows"

@@ -4,6 +4,7 @@ from typing import Any
 
 from components import promotions, storage
 from components.console import say
+from components.promote_model.approval import approved
 from components.promote_model.release import release
 from components.promote_model.settings import PromotionSettings
 from components.promote_model.targets.base import RolloutFailedError, endpoint
@@ -21,11 +22,15 @@ def promote(store: str, name: str, run: str, settings: PromotionSettings) -> str
     """Make the candidate of a run the champion, as its verdict allows; returns the endpoint.
 
     Safe to repeat after a kill at any point: the release and the event are each created once, and
-    a rollout is taken up where it stands. Raises InputError when the verdict did not accept the
-    candidate, or another promotion came in between, and RolledBackError when the rollout failed.
+    a rollout is taken up where it stands. Changes nothing and returns '' while the verdict waits
+    for approval. Raises InputError when the verdict did not accept the candidate, another promotion
+    came in between, or the champion is pinned, and RolledBackError when the rollout failed.
     """
     verdict: dict[str, Any] | None = storage.read_json(f"{store}/runs/{run}/verdict.json")
-    if verdict is None or verdict["decision"] not in ("accepted", "unchanged"):
+    if verdict is not None and verdict["decision"] == "waiting" and not approved(store, run):
+        say(STEP, f"run {run} waits for approval: finegate approve {run}")
+        return ""
+    if verdict is None or verdict["decision"] == "rejected":
         raise InputError(
             f"run {run} has {'no' if verdict is None else 'a rejecting'} verdict, so there is "
             "nothing to promote. Only what the gate accepted is promoted."
@@ -37,6 +42,11 @@ def promote(store: str, name: str, run: str, settings: PromotionSettings) -> str
     if champion is None or champion.version != version:
         if ours is not None:
             _superseded(store, name, run, events[ours.number :], settings)
+        if champion is not None and champion.action == "pin":
+            raise InputError(
+                f"{name} is pinned to {champion.version} by {champion.by} since {champion.at}: "
+                f"{champion.reason}. `finegate unpin {name}` lets promotions follow again."
+            )
         against = verdict["champion"]
         if (against and against["number"]) != (champion and champion.number):
             raise InputError(
@@ -142,6 +152,43 @@ def rollback(
     )
     _roll_out_or_explain(store, name, settings)
     return event
+
+
+def pin(
+    store: str, name: str, settings: PromotionSettings, to: str | None, reason: str
+) -> Promotion:
+    """Make `to` (unset: the champion) the champion that no promotion may follow, and roll it out.
+
+    Raises InputError when there is no such release, or another event came in between.
+    """
+    current = promotions.champion(store, name)
+    version = to or (current.version if current else None)
+    if current is None or version is None or promotions.release(store, name, version) is None:
+        raise InputError(
+            f"{name} has no release {version or 'yet'}. `finegate history {name}` lists versions."
+        )
+    if current.action != "pin" or current.version != version:
+        current = promotions.append(
+            store, name, current, action="pin", version=version, run="", reason=reason
+        )
+    _roll_out_or_explain(store, name, settings)
+    return current
+
+
+def unpin(store: str, name: str) -> Promotion:
+    """Let promotions follow the champion again. Raises InputError when it is not pinned."""
+    current = promotions.champion(store, name)
+    if current is None or current.action != "pin":
+        raise InputError(f"{name} is not pinned, so promotions follow as they come.")
+    return promotions.append(
+        store,
+        name,
+        current,
+        action="unpin",
+        version=current.version,
+        run="",
+        reason="promotions may follow again",
+    )
 
 
 def _roll_out_or_explain(store: str, name: str, settings: PromotionSettings) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components import folders, promotions, storage
 from components.promote_model.promotion import promote, rollback
@@ -18,10 +19,15 @@ def test_a_release_is_the_model_without_the_training_log(store: str, tmp_path: P
     promote(store, "m", "r1", LOG_ONLY)
     release = promotions.release(store, "m", version)
     assert release is not None
-    assert {entry["path"] for entry in release["files"]} == {"config.json", "model.safetensors"}
+    files = {entry["path"]: entry for entry in release["files"]}
+    assert set(files) == {"config.json", "model.safetensors", "README.md"}
+    assert release["lineage"]["verdict"]["decision"] == "accepted"
     assert release["lineage"]["dataset"] == "d"
     folders.fetch(promotions.release_uri(store, "m", version), tmp_path / "back", release)
     assert (tmp_path / "back" / "config.json").read_text() == "config.json of r1"
+    card = (tmp_path / "back" / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["pipeline_tag"] == "text-classification"
+    assert "| accuracy | 1.0000 |" in card
 
 
 def test_promoting_again_changes_nothing(store: str) -> None:
