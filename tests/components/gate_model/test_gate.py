@@ -11,6 +11,7 @@ import pytest
 
 from components import folders, promotions, storage
 from components.evaluate_model.evaluation import evaluate
+from components.gate_model import verdict as verdict_module
 from components.gate_model.gate import judge
 from components.gate_model.robustness import REWRITES, robustness_checks
 from components.gate_model.settings import GateSettings, Robustness, SliceRule
@@ -161,6 +162,12 @@ def test_no_promotion_follows_a_pin(store: str, tiny_model: Path, tmp_path: Path
     events = promotions.history(store, "m")
     assert [event.action for event in events] == ["promote", "pin", "unpin", "promote"]
     assert promotions.predecessor(events) == events[0].version
+
+
+def test_the_verdicts_schema_is_the_one_that_ships() -> None:
+    """Programs that read verdicts rely on it; make it anew with the line that is compared here."""
+    shipped = Path(verdict_module.__file__).with_name("verdict.schema.json").read_text()
+    assert json.loads(shipped) == Verdict.model_json_schema()
 
 
 def test_slices_tell_the_weakest_part_and_leave_small_ones_out() -> None:

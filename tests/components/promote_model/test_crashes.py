@@ -21,7 +21,8 @@ KILLED, DONE, REFUSED, DEFECT = 99, 0, 1, 2
 CANARY = Canary(steps=(25, 100), pause=0, rows=2, p99_ms=10_000)
 
 Scenario = tuple[str, str, bool]
-"""What is run (promote, first, failing, rollback), the service's mode, with a canary or not."""
+"""What is run (first, promote, failing, rollback; abandoned is a promotion that a rollback follows
+instead of a second try), the service's mode, with a canary or not."""
 SCENARIOS: list[Scenario] = [
     ("first", "Standard", False),
     ("promote", "Standard", False),
@@ -30,6 +31,8 @@ SCENARIOS: list[Scenario] = [
     ("promote", "Knative", True),
     ("failing", "Standard", True),
     ("failing", "Knative", True),
+    ("abandoned", "Standard", True),
+    ("abandoned", "Knative", True),
     ("rollback", "Standard", False),
     ("rollback", "Knative", False),
 ]
@@ -108,11 +111,14 @@ class World:
     def work_again(self) -> None:
         """As a person or KFP does after a kill: the same command."""
         try:
-            self.work()
+            if self.what == "abandoned":
+                rollback(self.store, "m", self.settings)
+            else:
+                self.work()
         except RolledBackError:
             assert self.what == "failing"
-        except InputError:  # killed after its very last request, so there is nothing left to do
-            assert self.what == "rollback"
+        except InputError:  # nothing (left) to roll back
+            assert self.what in ("rollback", "abandoned")
         else:
             assert self.what != "failing"
 
@@ -140,6 +146,8 @@ class World:
             "promote": [self.first, self.second],
         }.get(self.what, [self.first, self.second, self.first])
         events = promotions.history(self.store, "m")
+        if self.what == "abandoned" and len(events) == 1:  # killed before it was decided
+            versions = [self.first]
         assert [event.version for event in events] == versions
         assert promotions.answers(self.store, "m", events[-1])
         uri = promotions.release_uri(self.store, "m", versions[-1])
