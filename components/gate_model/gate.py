@@ -166,11 +166,10 @@ def _by_text(model: str, dataset: str, rows: pd.DataFrame, settings: GateSetting
 
 def outcomes(rows: pd.DataFrame) -> "pd.Series[Any]":
     """Row by row: right or wrong (bool), or for numbers how far off (float)."""
-    first = rows["label"].iloc[0]
-    if isinstance(first, str):
-        return rows["label"] == rows["predicted"]
-    if isinstance(first, float | int):
+    if pd.api.types.is_numeric_dtype(rows["label"]):
         return (rows["label"] - rows["predicted"]).abs()
+    if isinstance(rows["label"].iloc[0], str):
+        return rows["label"] == rows["predicted"]
     pairs = zip(rows["label"], rows["predicted"], strict=True)
     return pd.Series([set(a) == set(b) for a, b in pairs], index=rows.index, dtype=bool)
 

@@ -37,7 +37,9 @@ def promote(store: str, name: str, run: str, settings: PromotionSettings) -> str
         )
     version = verdict["candidate"]
     events = promotions.history(store, name)
-    ours = next((e for e in events if e.action == "promote" and e.run == run), None)
+    ours = next(
+        (e for e in events if (e.action, e.run, e.version) == ("promote", run, version)), None
+    )
     champion = events[-1] if events else None
     if champion is None or champion.version != version:
         if ours is not None:

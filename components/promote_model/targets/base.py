@@ -3,9 +3,10 @@
 from typing import Any, Protocol
 
 from components.promote_model.settings import KServeTarget, LocalTarget, LogOnly
+from serving.errors import InputError
 
 
-class RolloutFailedError(Exception):
+class RolloutFailedError(InputError):
     """The release did not prove itself at the target. The message says why, as one clause."""
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from serving.errors import InputError
@@ -68,7 +68,7 @@ class InferenceService:
     def wait(self, done: Callable[[Object], bool], seconds: float) -> Object | None:
         """The first state that is `done`, or None after `seconds`. What `done` raises passes on.
 
-        A watch that the server ends, or that breaks, is begun anew.
+        A watch that ends, breaks or expires, or a server that is away, is asked anew until then.
         """
         from kubernetes import watch
         from kubernetes.client.exceptions import ApiException
@@ -77,26 +77,26 @@ class InferenceService:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             began = time.monotonic()
-            stream = watch.Watch()
+            events = watch.Watch().stream(
+                self._reader.list_namespaced_custom_object,
+                *self._place[:-1],
+                field_selector=f"metadata.name={self.name}",
+                timeout_seconds=max(1, round(left)),
+                _request_timeout=(10, left + 10),
+            )
             try:
-                with self._errors():
-                    events = stream.stream(
-                        self._reader.list_namespaced_custom_object,
-                        *self._place[:-1],
-                        field_selector=f"metadata.name={self.name}",
-                        timeout_seconds=max(1, round(left)),
-                        _request_timeout=(10, left + 10),
-                    )
+                with closing(events):
                     for event in events:
                         if event["type"] in ("ADDED", "MODIFIED") and done(event["object"]):
-                            stream.stop()
                             found: Object = event["object"]
                             return found
                         if time.monotonic() > deadline:
                             break
-            except (HTTPError, ApiException) as error:
-                if isinstance(error, ApiException) and error.status != 410:  # expired: from anew
-                    raise
+            except ApiException as error:
+                if error.status not in (410, 429) and error.status < 500:
+                    raise self._explained(error) from error
+            except HTTPError:
+                pass
             # A server that ends every watch at once is not asked in a tight loop.
             pause = RECONNECT_SECONDS - (time.monotonic() - began)
             time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
@@ -121,27 +121,26 @@ class InferenceService:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         from kubernetes.client.exceptions import ApiException
-        from urllib3.exceptions import MaxRetryError
+        from urllib3.exceptions import HTTPError
 
         try:
             yield
         except ApiException as error:
-            if error.status == 410:
-                raise
-            remedy = {
-                401: "Check the credentials in KUBECONFIG or the ServiceAccount's token.",
-                403: "Bind the Role finegate-promoter of k8s/base to this ServiceAccount.",
-                404: "Create it from k8s/base; a promotion sets its model's address and no more.",
-            }.get(error.status, "The message is the cluster's.")
-            said = " ".join(str(error.body or error.reason).split())
+            raise self._explained(error) from error
+        except HTTPError as error:
             raise InputError(
-                f"the cluster refused {self.title}: {error.status} {said}. {remedy}"
+                f"the cluster of {self.title} does not answer ({error}). Check KUBECONFIG and the "
+                "network between here and there, and run again; it goes on from there."
             ) from error
-        except MaxRetryError as error:
-            raise InputError(
-                f"the cluster of {self.title} does not answer ({error.reason}). Check KUBECONFIG "
-                "and the network between here and there."
-            ) from error
+
+    def _explained(self, error: Any) -> InputError:
+        remedy = {
+            401: "Check the credentials in KUBECONFIG or the ServiceAccount's token.",
+            403: "Bind the Role finegate-promoter of k8s/base to this ServiceAccount.",
+            404: "Create it from k8s/base; a promotion sets its model's address and no more.",
+        }.get(error.status, "The message is the cluster's.")
+        said = " ".join(str(error.body or error.reason).split())
+        return InputError(f"the cluster refused {self.title}: {error.status} {said}. {remedy}")
 
 
 def _configuration() -> Any:

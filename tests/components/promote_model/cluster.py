@@ -42,6 +42,10 @@ class Cluster:
         self.traffic: list[tuple[str, int]] = []
         """Model addresses with their percent, as the gateway splits them."""
         self.asked = 0
+        self.public = ""
+        """The URL in the status, where it is not the gateway's own address."""
+        self.hosts: set[str] = set()
+        self.watches, self.breaks_watches = 0, False
         self._changed = threading.Condition()
         self._asking = threading.Lock()
         self._revisions: list[str] = []
@@ -135,6 +139,11 @@ class Cluster:
                 threading.Thread(target=self._reconcile, daemon=True).start()
             return copy.deepcopy(self.object)
 
+    def recover(self, version: str) -> None:
+        """Its pods become healthy."""
+        del self.behaviours[version]
+        self._reconcile()
+
     def _bump(self) -> None:
         self.object["metadata"]["resourceVersion"] = str(
             int(self.object["metadata"]["resourceVersion"]) + 1
@@ -146,7 +155,7 @@ class Cluster:
     def _reconcile(self) -> None:
         with self._changed:
             status = copy.deepcopy(self.object.get("status", {}))
-            status.update(deploymentMode=self.mode, url=self.url)
+            status.update(deploymentMode=self.mode, url=self.public or self.url)
             # A first pass that has not seen the pods: only bookkeeping changes.
             status.setdefault("conditions", [{"type": "Ready", "status": "Unknown"}])
             self._write(status)
@@ -278,6 +287,7 @@ class Cluster:
                     self.answer(404, {"message": f"not found: {place.path}"})
 
             def stream(self, seconds: float) -> None:
+                cluster.watches += 1
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Transfer-Encoding", "chunked")
@@ -295,6 +305,10 @@ class Cluster:
                     seen = found["metadata"]["resourceVersion"]
                     line = json.dumps({"type": kind, "object": found}).encode() + b"\n"
                     kind = "MODIFIED"
+                    if cluster.breaks_watches:
+                        self.wfile.write(b"ffff\r\nhalf")
+                        self.close_connection = True
+                        return
                     try:
                         self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
                     except OSError:  # the client had seen enough
@@ -324,6 +338,7 @@ class Cluster:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if self.path != "/v1/models/hotels:predict":
                     return self.answer(404, {"error": "no such model"})
+                cluster.hosts.add(self.headers["Host"])
                 with cluster._asking:
                     cluster.asked += 1
                     place = cluster.asked * 61 % 100  # 61 and 100 share no factor: evenly spread

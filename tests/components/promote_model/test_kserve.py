@@ -1,7 +1,9 @@
 """Promotion to an InferenceService: the official client against an API server over HTTP."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,18 @@ def test_prometheus_can_stop_a_canary(
     assert "hotels-" in asked[0]
 
 
+def test_a_gateway_is_asked_in_the_name_of_the_services_host(cluster: Cluster, store: str) -> None:
+    cluster.public = "http://hotels.team.example.invalid"
+    rules = settings(canary=True)
+    assert isinstance(rules.target, KServeTarget)
+    target = rules.target.model_copy(update={"gateway": cluster.url})
+    for run in ("r1", "r2"):
+        judged(store, run)
+        url = promote(store, "m", run, PromotionSettings(target=target))
+    assert url == cluster.public
+    assert cluster.hosts == {"hotels.team.example.invalid"}
+
+
 def test_a_canary_follows_a_rolled_back_one(cluster: Cluster, store: str) -> None:
     judged(store, "r1")
     promote(store, "m", "r1", settings(canary=True))
@@ -184,6 +198,23 @@ def test_the_client_uses_the_verbs_that_the_role_grants_and_no_others(
     assert set(rule["verbs"]) == cluster.verbs
     assert rule["apiGroups"] == [inference_service.GROUP]
     assert rule["resources"] == [inference_service.PLURAL]
+
+
+def test_a_watch_that_breaks_is_begun_anew(cluster: Cluster, store: str) -> None:
+    judged(store, "r1")
+    promote(store, "m", "r1", settings())
+    second = judged(store, "r2")
+    cluster.behaviours[second] = "unready"
+    cluster.breaks_watches, seen = True, cluster.watches
+    with ThreadPoolExecutor(1) as pool:
+        promoting = pool.submit(promote, store, "m", "r2", settings(seconds=60))
+        while cluster.watches < seen + 3:
+            assert not promoting.done()
+            time.sleep(0.02)
+        cluster.breaks_watches = False
+        cluster.recover(second)
+        assert promoting.result() == cluster.url
+    assert shares(cluster) == [(second, 100)]
 
 
 def test_a_service_that_is_not_there_is_not_created(cluster: Cluster, store: str) -> None:

@@ -1,6 +1,7 @@
 """Release, log and rollout on real S3; the local endpoint itself is tested with the whole loop."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -70,3 +71,28 @@ def test_a_rollback_brings_back_the_version_before(store: str) -> None:
         rollback(store, "m", LOG_ONLY, to=second)
     actions = [event.action for event in promotions.history(store, "m")]
     assert actions == ["promote", "promote", "rollback", "rollback"]
+
+
+def test_a_promotion_writes_under_its_models_name_and_nowhere_else(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a policy for the step must grant, and no more."""
+    judged(store, "r1")
+    read, written = set(), set()
+    client = storage.client()
+    call = client._make_api_call  # type: ignore[attr-defined]
+    prefix = storage.split(store)[1]
+
+    def recorded(operation: str, given: dict[str, Any]) -> Any:
+        key = given.get("Key", given.get("Prefix", "")).removeprefix(f"{prefix}/")
+        changes = operation in ("PutObject", "CopyObject", "DeleteObject")
+        (written if changes else read).add(key)
+        if operation == "CopyObject":
+            read.add(given["CopySource"]["Key"].removeprefix(f"{prefix}/"))
+        return call(operation, given)
+
+    monkeypatch.setattr(client, "_make_api_call", recorded)
+    promote(store, "m", "r1", LOG_ONLY)
+    assert len(written) == 6
+    assert all(key.startswith("models/m/") for key in written)
+    assert {key.split("/")[0] for key in read} == {"runs", "finetuned", "evaluations", "models"}
