@@ -18,13 +18,17 @@ from serving.errors import InputError
 RELEASE = "release.json"
 
 
+Action = Literal["promote", "rollback", "pin", "unpin"]
+"""`pin` keeps the version champion until `unpin` or a rollback: no promotion follows it."""
+
+
 class Promotion(BaseModel):
     """One event of the log."""
 
     model_config = ConfigDict(frozen=True)
 
     number: int
-    action: Literal["promote", "rollback"]
+    action: Action
     version: str
     run: str
     reason: str
@@ -72,7 +76,7 @@ def append(
     name: str,
     after: Promotion | None,
     *,
-    action: Literal["promote", "rollback"],
+    action: Action,
     version: str,
     run: str,
     reason: str,
@@ -98,6 +102,32 @@ def append(
             "Run again: the candidate must be compared with the new champion."
         )
     return event
+
+
+def answers(store: str, name: str, event: Promotion) -> bool:
+    """True once the rollout of this event has ended: its version answers at the target."""
+    return storage.read_json(_rollout_uri(store, name, event)) is not None
+
+
+def record_rollout(store: str, name: str, event: Promotion, url: str) -> None:
+    """Record that the rollout of this event has ended, and where its version answers.
+
+    A rollback that was killed half-way is thereby told from one that is done, so that running it
+    again finishes it instead of going one version further back.
+    """
+    storage.create_json(
+        _rollout_uri(store, name, event),
+        {
+            "number": event.number,
+            "version": event.version,
+            "url": url,
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _rollout_uri(store: str, name: str, event: Promotion) -> str:
+    return f"{model_uri(store, name)}/rollouts/{event.number:06d}.json"
 
 
 def predecessor(events: list[Promotion]) -> str | None:

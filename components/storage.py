@@ -132,27 +132,28 @@ def write_json(uri: str, document: Any) -> None:
 
 
 def create_json(uri: str, document: Any) -> bool:
-    """Write a JSON document only where none is; True when this content now stands there.
+    """Write a JSON document only where none is; True when this content now stands there."""
+    content = json_bytes(document)
+    return create_bytes(uri, content, "application/json") == content
+
+
+def create_bytes(uri: str, content: bytes, media_type: str) -> bytes | None:
+    """Write an object only where none is; returns what stands there afterwards.
 
     The conditional write (`If-None-Match: *`) decides races. After a conflict the object is read
     back: a retried request whose first try succeeded is answered 412 too.
     """
     bucket, key = split(uri)
-    content = json_bytes(document)
     with errors(uri):
         try:
             client().put_object(
-                Bucket=bucket,
-                Key=key,
-                Body=content,
-                ContentType="application/json",
-                IfNoneMatch="*",
+                Bucket=bucket, Key=key, Body=content, ContentType=media_type, IfNoneMatch="*"
             )
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in _CONFLICT_CODES:
                 raise
-            return read_bytes(uri) == content
-    return True
+            return read_bytes(uri)
+    return content
 
 
 def json_bytes(document: Any) -> bytes:

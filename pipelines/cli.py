@@ -10,19 +10,25 @@ from rich.console import Console
 from rich.table import Table
 
 from components import promotions
+from components.promote_model.promotion import RolledBackError
 from components.promote_model.promotion import rollback as roll_back
+from pipelines import release_cli
 from serving.errors import InputError
 
-FAILED, USAGE, REJECTED = 1, 2, 3
-"""Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate."""
+FAILED, USAGE, REJECTED, ROLLED_BACK, WAITING = 1, 2, 3, 4, 5
+EXIT_CODES = (
+    "Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate, 4 rolled "
+    "back by its rollout, 5 waits for approval."
+)
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Fine-tune a text classifier, gate it, and serve what passes.",
-    epilog="Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate.",
+    epilog=EXIT_CODES,
 )
+app.add_typer(release_cli.commands)
 # Bound to stdout as it is now: steps run with sys.stdout redirected. A log has no width to fit.
 console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
@@ -41,17 +47,22 @@ def run(
     ] = None,
     port: Annotated[int, typer.Option(help="HTTP port of the endpoint; 0 for a free one.")] = 0,
     state: State = DEFAULT_STATE,
+    allow_label_change: Annotated[
+        bool, typer.Option(help="Let a candidate pass whose labels are not the champion's.")
+    ] = False,
     tracebacks: Annotated[bool, typer.Option("--traceback", help="Show tracebacks.")] = False,
 ) -> None:
     """Run the pipeline on this machine and promote what passes to a local endpoint."""
     from pipelines import local, summary
     from pipelines.config import load
 
-    settings = load(config, overrides or [])
+    changes = ["gate.allow_label_change=true"] if allow_label_change else []
+    settings = load(config, [*(overrides or []), *changes])
     finished = local.run(settings, state, port=port, console=console, tracebacks=tracebacks)
     summary.show(finished, settings, state, console)
-    if finished.verdict["decision"] == "rejected":
-        raise typer.Exit(REJECTED)
+    codes = {"rejected": REJECTED, "waiting": WAITING}
+    if finished.verdict["decision"] in codes:
+        raise typer.Exit(codes[finished.verdict["decision"]])
 
 
 @app.command()
@@ -86,13 +97,15 @@ def history(
 def rollback(
     name: Annotated[str, typer.Argument(help="Name of the model.")],
     to: Annotated[str | None, typer.Option(help="Version; unset is the one before.")] = None,
+    config: release_cli.Config = None,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
     """Bring back the champion before this one."""
-    from pipelines.local import promotion_settings, use_store
+    from pipelines.local import use_store
 
-    event = roll_back(use_store(state, store), name, promotion_settings(state), to)
+    target = release_cli.target(config, state)
+    event = roll_back(use_store(state, store), name, target, to)
     console.print(f"{name} {event.version} is the champion again (promotion {event.number})")
 
 
@@ -138,4 +151,5 @@ def main() -> None:
         Console(stderr=True).print(
             f"error: {paragraph}", style="red", markup=False, highlight=False, soft_wrap=True
         )
-        raise SystemExit(FAILED) from error
+        code = ROLLED_BACK if isinstance(error, RolledBackError) else FAILED
+        raise SystemExit(code) from error

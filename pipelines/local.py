@@ -124,4 +124,4 @@ def models(store: str) -> Iterator[tuple[str, promotions.Promotion]]:
 def bring_up(state: Path, store: str) -> list[str]:
     """Start the endpoint of every champion; returns where they answer."""
     settings = promotion_settings(state)
-    return [roll_out(store, name, settings) for name, _ in models(store)]
+    return [roll_out(store, name, settings)[1] for name, _ in models(store)]

@@ -12,26 +12,25 @@ from rich.table import Table
 from rich.text import Text
 
 from components import folders, predictor_process, processes, storage
+from components.evaluate_model.evaluation import headline
 from components.promote_model.targets.local import home_of, record_of
 from pipelines.config import RunConfig
 from pipelines.local import Run
+
+BASELINES = {"tfidf": "TF-IDF with logistic regression", "majority": "majority class"}
 
 
 def show(run: Run, config: RunConfig, state: Path, console: Console) -> None:
     """Print the run's summary."""
     verdict = run.verdict
     if verdict["checks"]:
-        console.print(_table(verdict))
+        console.print(table(verdict))
     console.print(Text(f"{verdict['decision']}: {verdict['reason']}"), soft_wrap=True)
     metrics = storage.read_json(f"{verdict['evaluation']}/{folders.MANIFEST}")
-    scores, tfidf = metrics["metrics"], metrics["baselines"]["tfidf"]
-    console.print(
-        f"accuracy {scores['accuracy']:.4f}, macro F1 {scores['macro_f1']:.4f} on "
-        f"{scores['rows']} test rows; TF-IDF with logistic regression {tfidf['accuracy']:.4f}, "
-        f"majority class {metrics['baselines']['majority']['accuracy']:.4f}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    told = headline(metrics["metrics"])
+    for title, values in metrics["baselines"].items():
+        told += f"; {BASELINES[title]} {values['accuracy']:.4f}"
+    console.print(told, highlight=False, soft_wrap=True)
     console.print(f"report: {run.report}", highlight=False, soft_wrap=True)
     record = record_of(home_of(state, config.name))
     if processes.running(record) is None:
@@ -49,16 +48,17 @@ def show(run: Run, config: RunConfig, state: Path, console: Console) -> None:
         console.print(Text(f"{text}\n  -> {named}  (version {answer['model_version']})"))
 
 
-def _table(verdict: dict[str, Any]) -> Table:
-    table = Table(title=f"{verdict['name']} {verdict['candidate']}: {verdict['decision']}")
+def table(verdict: dict[str, Any]) -> Table:
+    """The checks of a verdict."""
+    result = Table(title=f"{verdict['name']} {verdict['candidate']}: {verdict['decision']}")
     for column in ("check", "observed", "bound", "passed"):
-        table.add_column(column, justify="left" if column == "check" else "right")
+        result.add_column(column, justify="left" if column == "check" else "right")
     for check in verdict["checks"]:
         observed = "-" if check["observed"] is None else f"{check['observed']:.4g}"
         bound = f"{check['relation']} {check['bound']:.4g}"
         passed = Text("yes", "green") if check["passed"] else Text("NO", "bold red")
-        table.add_row(Text(check["name"]), observed, bound, passed)
-    return table
+        result.add_row(Text(check["name"]), observed, bound, passed)
+    return result
 
 
 def _test_texts(store: str, dataset: str) -> list[str]:

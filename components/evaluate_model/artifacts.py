@@ -25,8 +25,9 @@ def log_metrics(facts: dict[str, Any], artifact: _Metrics) -> None:
 
 
 def log_classification(facts: dict[str, Any], artifact: _ClassificationMetrics) -> None:
-    """Log the confusion matrix, and the ROC curve where there are two classes."""
-    artifact.log_confusion_matrix(facts["labels"], facts["metrics"]["confusion"])
+    """Log the confusion matrix of single labels, and the ROC curve where there are two."""
+    if "confusion" in facts["metrics"]:
+        artifact.log_confusion_matrix(facts["labels"], facts["metrics"]["confusion"])
     if facts["roc"] is not None:
         roc = facts["roc"]
         artifact.log_roc_curve(roc["fpr"], roc["tpr"], roc["thresholds"])

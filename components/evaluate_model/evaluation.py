@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from components import folders, promotions
-from components.console import Progress, say
+from components.console import say
 from components.fingerprint import fingerprint
 
 STEP = "evaluate_model"
-ROWS_A_TURN = 256
 
 WEIGHTLESS = ("training.jsonl",)
 """Files of a fine-tuned model that scoring does not read."""
@@ -35,14 +34,19 @@ def evaluate(store: str, model: str, dataset: str, name: str) -> Evaluations:
     release = folders.manifest_of(uri, promotions.RELEASE)
     if release is None:
         raise RuntimeError(f"champion {current.version} of {name} has no release at {uri}")
+    if sorted(release["labels"]) != sorted(folders.existing(candidate)["labels"]):
+        say(STEP, f"champion {current.version} has other labels, so it cannot be compared")
+        return Evaluations(candidate, "")
     return Evaluations(candidate, evaluate_one(store, release, uri, dataset))
 
 
 def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: str) -> str:
-    """Write `evaluations/<fingerprint>/predictions.parquet` with the metrics in its manifest.
+    """Write `evaluations/<fingerprint>/` with the metrics in its manifest; returns its address.
 
-    Columns: row, file, label, predicted (names) and probabilities (float32 list in the order of
-    the manifest's `labels`). Scores with `serving.Classifier`, the one that the endpoint wraps.
+    predictions.parquet has the columns row, file, label, predicted (names; lists of them with
+    several labels a row; numbers for a regression) and probabilities (float32 list in the order
+    of the manifest's `labels`). golden.json has GOLDEN_ROWS texts with their probabilities, which
+    an endpoint must answer. Scores with `serving.Classifier`, the one that the endpoint wraps.
     """
     rows_manifest = folders.existing(dataset)
     identity = fingerprint(
@@ -54,7 +58,9 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
     if folders.manifest_of(uri) is not None:
         say(STEP, f"cached: {uri} (same model, same test rows)")
         return uri
+    # Here and not above: a cache hit needs no scikit-learn, whose import takes over a second.
     from components.evaluate_model.baselines import baselines
+    from components.evaluate_model.scoring import score
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, target = Path(scratch) / "model", Path(scratch) / "target"
@@ -62,60 +68,29 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
         folders.fetch(model, folder, {**manifest, "files": needed})
         folders.fetch(dataset, Path(scratch) / "rows", rows_manifest)
         test = pd.read_parquet(Path(scratch) / "rows" / "test.parquet")
-        train = pd.read_parquet(Path(scratch) / "rows" / "train.parquet")
+        train_file = Path(scratch) / "rows" / "train.parquet"
         target.mkdir()
-        facts = score(folder, test, target / "predictions.parquet")
+        facts = score(folder, test, target)
+        # A labelled file that is only scored has no training rows to learn a baseline from.
+        learnable = train_file.is_file() and facts["problem_type"] == "single_label_classification"
         facts = {
             "kind": "evaluation",
             "fingerprint": identity,
             "model": manifest["fingerprint"],
             "dataset": rows_manifest["fingerprint"],
-            "baselines": baselines(train, test),
+            "baselines": baselines(pd.read_parquet(train_file), test) if learnable else {},
             **facts,
         }
         folders.publish(target, uri, facts)
-    metrics = facts["metrics"]
-    say(
-        STEP,
-        f"accuracy {metrics['accuracy']:.3f}, macro F1 {metrics['macro_f1']:.3f} on "
-        f"{metrics['rows']} test rows: {uri}",
-    )
+    say(STEP, f"{headline(facts['metrics'])}: {uri}")
     return uri
 
 
-def score(folder: Path, test: pd.DataFrame, predictions: Path) -> dict[str, Any]:
-    """Classify the test rows, write `predictions`, and return labels, metrics and ROC points."""
-    import numpy as np
-
-    from components.evaluate_model.metrics import classification_metrics, roc_points
-    from serving.classifier import Classifier
-    from serving.errors import InputError
-
-    classifier = Classifier.load(folder)
-    labels = list(classifier.labels)
-    foreign = sorted(set(test["label"]) - set(labels))
-    if foreign:
-        raise InputError(
-            f"the test rows have the label(s) {', '.join(foreign)}, which the model does not know "
-            f"(it knows {', '.join(labels)}). Evaluate it on rows with its own labels, or give the "
-            "new label set a model name of its own."
-        )
-    progress = Progress(STEP, "scoring, row", len(test))
-    texts = test["text"].tolist()
-    pairs = test["text_pair"].tolist() if "text_pair" in test else None
-    parts = []
-    for start in range(0, len(texts), ROWS_A_TURN):
-        turn = slice(start, start + ROWS_A_TURN)
-        parts.append(classifier.classify(texts[turn], pairs[turn] if pairs else None))
-        progress.reach(min(start + ROWS_A_TURN, len(texts)))
-    probabilities = np.concatenate(parts)
-    truth = test["label"].map(labels.index).to_numpy(dtype=np.int64)
-    test[["row", "file", "label"]].assign(
-        predicted=[labels[index] for index in probabilities.argmax(axis=1)],
-        probabilities=list(probabilities),
-    ).to_parquet(predictions, index=False)
-    return {
-        "labels": labels,
-        "metrics": classification_metrics(truth, probabilities, labels),
-        "roc": roc_points(truth, probabilities) if len(labels) == 2 else None,
-    }
+def headline(metrics: dict[str, Any]) -> str:
+    """The metrics that one looks at first, as half a sentence."""
+    found = (
+        f"mean absolute error {metrics['mae']:.4f}"
+        if "mae" in metrics
+        else f"accuracy {metrics['accuracy']:.4f}, macro F1 {metrics['macro_f1']:.4f}"
+    )
+    return f"{found} on {metrics['rows']} test rows"

@@ -34,7 +34,7 @@ def gate_model(
         verdict: The verdict as a table.
 
     Returns:
-        accepted, rejected or unchanged.
+        accepted, rejected, unchanged or waiting.
     """
     from pathlib import Path
 

@@ -30,6 +30,8 @@ def judge(
 ) -> Verdict:
     """Apply the rules; writes `runs/<run>/verdict.json`. Rejection is a normal outcome.
 
+    What passes waits for `finegate approve` where the rules say so.
+
     The candidate's version is the head of its fingerprint: the same data, settings and code give
     the same version. Raises InputError when the champion changed since it was evaluated.
     """
@@ -45,9 +47,14 @@ def judge(
             "same data, same settings, same model.",
         )
     else:
-        _same_champion(store, name, champion, champion_evaluation)
-        checks = _checks(store, model, dataset, evaluation, champion_evaluation, settings)
+        changed = _label_change(store, name, champion, candidate["labels"], settings)
+        if not changed:
+            _same_champion(name, champion, champion_evaluation)
+        checks = changed + _checks(store, model, dataset, evaluation, champion_evaluation, settings)
         decision, reason = decide(checks)
+        if decision == "accepted" and settings.approve == "manual":
+            decision = "waiting"
+            reason += f" A person must release it: finegate approve {run}."
     verdict = Verdict(
         decision=decision,
         reason=reason,
@@ -65,9 +72,21 @@ def judge(
     return verdict
 
 
-def _same_champion(
-    store: str, name: str, champion: Champion | None, champion_evaluation: str
-) -> None:
+def _label_change(
+    store: str, name: str, champion: Champion | None, labels: list[str], settings: GateSettings
+) -> list[Check]:
+    """A check for a champion with other labels, which nothing else can be compared with."""
+    if champion is None:
+        return []
+    release = promotions.release(store, name, champion.version)
+    if release is None or sorted(release["labels"]) == sorted(labels):
+        return []
+    from components.gate_model.checks import same_labels
+
+    return [same_labels(labels, release["labels"], allowed=settings.allow_label_change)]
+
+
+def _same_champion(name: str, champion: Champion | None, champion_evaluation: str) -> None:
     """Refuse to judge against an evaluation of another model than today's champion."""
     evaluated = folders.existing(champion_evaluation)["model"] if champion_evaluation else None
     version = champion.version if champion else None
@@ -93,31 +112,69 @@ def _checks(
         {
             "evaluation": facts["fingerprint"],
             "champion": champion,
-            "settings": settings.model_dump(),
+            "settings": settings.model_dump(exclude={"approve", "allow_label_change"}),
         },
         code=["components.gate_model", "components.predictor_process", "serving"],
-        libraries=["kserve", "torch", "transformers"],
+        libraries=["kserve", "scikit-learn", "scipy", "torch", "transformers"],
     )
     uri = f"{store}/verdicts/{identity}.json"
     cached: list[dict[str, Any]] | None = storage.read_json(uri)
     if cached is not None:
         say(STEP, f"cached: {uri} (same evaluations, same rules)")
         return [Check.model_validate(check) for check in cached]
-    from components.gate_model.checks import absolute, no_regression
+    from components.gate_model.checks import absolute, findings, no_regression
     from components.gate_model.serving_check import serving_checks
 
-    checks = absolute(facts, settings)
+    rows = _predictions(evaluation)
+    checks = absolute(facts, rows, settings)
     if settings.champion is not None and champion_evaluation:
-        ours, theirs = _right(evaluation), _right(champion_evaluation)
+        ours, theirs = outcomes(rows), outcomes(_predictions(champion_evaluation))
         checks.append(no_regression(ours.to_numpy(), theirs.to_numpy(), settings.champion))
+    if settings.data:
+        checks += findings(folders.existing(dataset), settings)
+    if settings.slices or settings.robustness is not None:
+        checks += _by_text(model, dataset, rows, settings)
     if settings.serving is not None:
         checks += serving_checks(model, evaluation, dataset, settings.serving)
     storage.create_json(uri, [check.model_dump() for check in checks])
     return checks
 
 
-def _right(evaluation: str) -> "pd.Series[bool]":
+def _by_text(model: str, dataset: str, rows: pd.DataFrame, settings: GateSettings) -> list[Check]:
+    """The checks that read the test texts: slices and robustness."""
+    from components.gate_model.robustness import robustness_checks
+    from components.gate_model.slices import slice_checks
+
+    checks: list[Check] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        manifest = folders.existing(dataset)
+        wanted = [file for file in manifest["files"] if file["path"] == "test.parquet"]
+        folders.fetch(dataset, Path(scratch), {**manifest, "files": wanted})
+        texts = pd.read_parquet(Path(scratch) / "test.parquet")
+        right = outcomes(rows)
+        if settings.slices and right.dtype != bool:
+            raise InputError("gate.slices needs labels, and this is a regression. Take it out.")
+        for by, rule in settings.slices.items():
+            checks += slice_checks(right, texts, by, rule, settings.confidence)
+        if settings.robustness is not None:
+            candidate = folders.existing(model)
+            files = [file for file in candidate["files"] if file["path"] != "training.jsonl"]
+            folders.fetch(model, Path(scratch) / "model", {**candidate, "files": files})
+            checks += robustness_checks(Path(scratch) / "model", texts, settings.robustness)
+    return checks
+
+
+def outcomes(rows: pd.DataFrame) -> "pd.Series[Any]":
+    """Row by row: right or wrong (bool), or for numbers how far off (float)."""
+    if pd.api.types.is_numeric_dtype(rows["label"]):
+        return (rows["label"] - rows["predicted"]).abs()
+    if isinstance(rows["label"].iloc[0], str):
+        return rows["label"] == rows["predicted"]
+    pairs = zip(rows["label"], rows["predicted"], strict=True)
+    return pd.Series([set(a) == set(b) for a, b in pairs], index=rows.index, dtype=bool)
+
+
+def _predictions(evaluation: str) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as scratch:
         folders.fetch(evaluation, Path(scratch))
-        rows = pd.read_parquet(Path(scratch) / "predictions.parquet")
-    return rows["label"] == rows["predicted"]
+        return pd.read_parquet(Path(scratch) / "predictions.parquet")

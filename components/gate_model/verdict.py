@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Decision = Literal["accepted", "rejected", "unchanged"]
+Decision = Literal["accepted", "rejected", "unchanged", "waiting"]
+"""`waiting`: accepted, but a person must release it (`approve: manual`)."""
 
 
 class Check(BaseModel):

@@ -1,15 +1,18 @@
 """A release: the immutable Hugging Face folder of one version, with release.json written last."""
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.metadata import version as installed
 from typing import Any
 
 from components import folders, promotions, storage
 from components.console import say
+from components.images import TRAINER_IMAGE
+from components.promote_model.model_card import CARD, model_card
 
 STEP = "promote_model"
-UNSERVED = ("training.jsonl",)
-"""Files of a fine-tuned model that an endpoint does not read: a release stays slim."""
+UNSERVED = ("training.jsonl", CARD)
+"""Files of a fine-tuned model that a release leaves out: it stays slim, and has its own card."""
 
 
 def release(store: str, name: str, model: str, verdict: dict[str, Any]) -> folders.Manifest:
@@ -27,6 +30,7 @@ def release(store: str, name: str, model: str, verdict: dict[str, Any]) -> folde
     evaluation = folders.existing(verdict["evaluation"])
     files = [file for file in candidate["files"] if file["path"] not in UNSERVED]
     folders.copy(model, uri, {"files": files})
+    files.append(_card(uri, model_card(name, version, candidate, evaluation, verdict["checks"])))
     document = {
         "name": name,
         "version": version,
@@ -44,6 +48,8 @@ def release(store: str, name: str, model: str, verdict: dict[str, Any]) -> folde
             "evaluation": verdict["evaluation"],
             "training": candidate["settings"],
             "finegate": installed("finegate"),
+            "image": TRAINER_IMAGE,
+            "verdict": {key: verdict[key] for key in ("decision", "reason", "champion")},
         },
         "metrics": evaluation["metrics"],
         "checks": verdict["checks"],
@@ -53,3 +59,10 @@ def release(store: str, name: str, model: str, verdict: dict[str, Any]) -> folde
     assert released is not None  # just created, here or by a racing run
     say(STEP, f"released {name} {version}: {uri}/")
     return released
+
+
+def _card(uri: str, content: bytes) -> dict[str, Any]:
+    """Write the model card unless a racing run has; returns its entry among the files."""
+    written = storage.create_bytes(f"{uri}/{CARD}", content, "text/markdown; charset=utf-8")
+    assert written is not None
+    return {"path": CARD, "size": len(written), "sha256": sha256(written).hexdigest()}

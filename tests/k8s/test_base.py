@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 import yaml
 
-from components.promote_model.settings import KServeTarget
-from components.promote_model.targets.kserve import patch
 from serving.__main__ import options
 
 ROOT = Path(__file__).parent.parent.parent
@@ -51,12 +49,10 @@ def unknown_fields(value: Any, schema: dict[str, Any], place: str = "") -> list[
     [
         ("ServingRuntime", "kserve-servingruntimes.yaml"),
         ("InferenceService", "kserve-inferenceservices.yaml"),
-        ("patch", "kserve-inferenceservices.yaml"),
     ],
 )
 def test_the_crds_know_every_field(name: str, crd: str) -> None:
-    target = KServeTarget(namespace="team", service="hotel-reviews")
-    body = patch(target, "s3://b/models/m/v1") if name == "patch" else kind(name)
+    body = kind(name)
     [version] = yaml.safe_load((CRDS / crd).read_text())["spec"]["versions"]
     schema = version["schema"]["openAPIV3Schema"]
     assert body["apiVersion"].endswith(version["name"])
@@ -71,18 +67,8 @@ def test_the_runtime_starts_the_predictor_with_options_that_it_has() -> None:
     assert ports == {given.http_port, given.grpc_port}
 
 
-def test_promotion_touches_the_model_address_alone_and_git_does_not() -> None:
-    service = kind("InferenceService")["spec"]["predictor"]["model"]
-    target = KServeTarget(namespace="team", service="hotel-reviews")
-    ours = patch(target, "s3://b/models/m/v1")["spec"]["predictor"]["model"]
-    assert set(ours) == {"storageUri"}
-    assert not set(ours) & set(service)
-
-
-def test_the_promoter_may_do_what_it_does_and_nothing_else() -> None:
-    [rule] = kind("Role")["rules"]
-    assert rule["resources"] == ["inferenceservices"]
-    assert sorted(rule["verbs"]) == ["list", "patch", "watch"]
+def test_git_leaves_the_model_address_to_promotion() -> None:
+    assert "storageUri" not in kind("InferenceService")["spec"]["predictor"]["model"]
 
 
 def test_the_predictor_satisfies_the_restricted_profile() -> None:

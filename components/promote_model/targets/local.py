@@ -8,6 +8,7 @@ from typing import Any
 from components import folders, predictor_process, processes
 from components.console import say
 from components.promote_model.settings import LocalTarget
+from components.promote_model.targets.base import RolloutFailedError
 from components.promotions import RELEASE
 from components.storage import json_bytes
 from serving.errors import InputError
@@ -25,7 +26,7 @@ class LocalEndpoint:
     def __init__(self, target: LocalTarget) -> None:
         self._target = target
 
-    def roll_out(self, name: str, uri: str, release: dict[str, Any]) -> str:
+    def roll_out(self, name: str, uri: str, release: dict[str, Any], *, carefully: bool) -> str:
         """Fetch the release, point `current` at it, and start or refresh the process."""
         home = home_of(Path(self._target.state), name)
         record, version = record_of(home), release["version"]
@@ -41,10 +42,10 @@ class LocalEndpoint:
             elif predictor_process.answering_version(name, port) != version:
                 process.send_signal(signal.SIGHUP)
             predictor_process.wait_for(name, port, record, version)
-        except InputError:
+        except InputError as error:
             if before is not None:
                 _point(home / "current", before)
-            raise
+            raise RolloutFailedError(str(error)) from error
         for old in (home / "releases").iterdir():
             if old not in (folder, before):
                 shutil.rmtree(old)

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 from components.evaluate_model.baselines import baselines
-from components.evaluate_model.metrics import classification_metrics, roc_points
+from components.evaluate_model.metrics import (
+    calibration_error,
+    classification_metrics,
+    multi_label_metrics,
+    regression_metrics,
+    roc_points,
+)
 from tests.conftest import hotel_rows
 
 TRUTH = np.array([0, 0, 1, 1, 1, 0])
@@ -59,3 +65,31 @@ def test_tfidf_learns_what_the_majority_class_cannot(chinese: bool) -> None:
     majority = frame["label"][:300].mode()[0]
     assert found["majority"]["accuracy"] == (frame["label"][300:] == majority).mean()
     assert found["tfidf"]["accuracy"] > 0.95
+
+
+def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
+    sure = np.tile(np.array([0.2, 0.8], dtype=np.float32), (100, 1))
+    truth = np.array([1] * 60 + [0] * 40)
+    assert calibration_error(truth, sure) == pytest.approx(0.2)
+    assert calibration_error(np.array([1] * 80 + [0] * 20), sure) == pytest.approx(0, abs=1e-6)
+
+
+def test_several_labels_a_row_are_scored_label_by_label() -> None:
+    truth = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], dtype=bool)
+    probabilities = np.array([[0.9, 0.2], [0.4, 0.7], [0.1, 0.1], [0.6, 0.8]], dtype=np.float32)
+    metrics = multi_label_metrics(truth, probabilities, ["late", "rude"])
+    assert metrics["accuracy"] == 0.5
+    assert metrics["hamming_loss"] == 0.25
+    assert metrics["classes"]["late"]["precision"] == 0.5
+    assert metrics["classes"]["rude"]["f1"] == 1
+    assert metrics["roc_auc"] == pytest.approx((0.75 + 1) / 2)
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_numbers_are_scored_by_their_distance() -> None:
+    truth, values = np.array([1.0, 2.0, 4.0]), np.array([1.5, 2.0, 3.0], dtype=np.float32)
+    metrics = regression_metrics(truth, values)
+    assert metrics["mae"] == pytest.approx(0.5)
+    assert metrics["rmse"] == pytest.approx((1.25 / 3) ** 0.5)
+    assert metrics["rank_correlation"] == pytest.approx(1)
+    assert regression_metrics(np.ones(3), values)["r2"] is None

@@ -1,6 +1,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from components.gate_model.checks import absolute, no_regression
@@ -9,11 +10,14 @@ from components.gate_model.verdict import Verdict, as_markdown, decide
 from serving.errors import InputError
 
 FACTS: dict[str, Any] = {
+    "problem_type": "single_label_classification",
+    "labels": ["bad"],
     "metrics": {
         "accuracy": 0.9,
         "macro_f1": 0.8,
         "log_loss": 0.3,
         "roc_auc": None,
+        "confusion": [[0, 0], [0, 0]],
         "classes": {"bad": {"precision": 0.7, "recall": 0.6, "f1": 0.65, "support": 10}},
     },
     "baselines": {"majority": {"accuracy": 0.5}, "tfidf": {"accuracy": 0.89}},
@@ -21,7 +25,7 @@ FACTS: dict[str, Any] = {
 
 
 def checks(**settings: Any) -> dict[str, bool]:
-    found = absolute(FACTS, GateSettings.model_validate({"beat": {}, **settings}))
+    found = absolute(FACTS, pd.DataFrame(), GateSettings.model_validate({"beat": {}, **settings}))
     return {check.name: check.passed for check in found}
 
 
@@ -43,7 +47,7 @@ def test_each_rule_gives_one_check_against_its_bound() -> None:
 
 
 def test_an_undefined_metric_does_not_pass() -> None:
-    [check] = absolute(FACTS, GateSettings(minimum={"roc_auc": 0.0}, beat={}))
+    [check] = absolute(FACTS, pd.DataFrame(), GateSettings(minimum={"roc_auc": 0.0}, beat={}))
     assert not check.passed
     assert "undefined" in check.why
 
@@ -58,29 +62,6 @@ def test_an_unknown_metric_is_refused_before_anything_runs() -> None:
         GateSettings.model_validate({"minimum": {"acuracy": 0.9}})
 
 
-def simulate(rule: NoRegression, difference: float, runs: int, rows: int) -> float:
-    """Share of simulated candidates that pass when they are truly worse by `difference`."""
-    chance = np.random.default_rng(7)
-    passed = 0
-    for _ in range(runs):
-        champion = chance.random(rows) < 0.88
-        flips = chance.random(rows)
-        lost, won = 0.05 + difference, 0.05
-        candidate = np.where(champion, flips >= lost / 0.88, flips < won / 0.12)
-        passed += no_regression(candidate, champion, rule).passed
-    return passed / runs
-
-
-def test_a_candidate_worse_by_the_margin_passes_at_most_at_the_promised_rate() -> None:
-    rule = NoRegression(margin=0.02, confidence=0.95)
-    assert simulate(rule, difference=0.02, runs=400, rows=1500) < 0.05 + 0.03
-
-
-def test_an_equal_candidate_passes_mostly_given_rows_enough() -> None:
-    rule = NoRegression(margin=0.03, confidence=0.95)
-    assert simulate(rule, difference=0.0, runs=200, rows=2000) > 0.95
-
-
 def test_the_same_rows_give_the_same_verdict() -> None:
     chance = np.random.default_rng(1)
     ours, theirs = chance.random(900) < 0.88, chance.random(900) < 0.88
@@ -90,7 +71,9 @@ def test_the_same_rows_give_the_same_verdict() -> None:
 
 
 def test_a_rejection_names_every_failing_check() -> None:
-    found = absolute(FACTS, GateSettings(minimum={"accuracy": 0.95, "macro_f1": 0.9}, beat={}))
+    found = absolute(
+        FACTS, pd.DataFrame(), GateSettings(minimum={"accuracy": 0.95, "macro_f1": 0.9}, beat={})
+    )
     decision, reason = decide(found)
     assert decision == "rejected"
     assert "accuracy is 0.9000" in reason
@@ -98,7 +81,7 @@ def test_a_rejection_names_every_failing_check() -> None:
 
 
 def test_the_table_for_people_has_a_row_a_check() -> None:
-    found = absolute(FACTS, GateSettings(minimum={"accuracy": 0.95}, beat={}))
+    found = absolute(FACTS, pd.DataFrame(), GateSettings(minimum={"accuracy": 0.95}, beat={}))
     verdict = Verdict(
         decision="rejected",
         reason="no",

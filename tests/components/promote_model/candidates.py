@@ -1,0 +1,52 @@
+"""Fine-tuned models with evaluations and verdicts, as the steps before a promotion write them."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from components import folders, promotions, storage
+from tests.components.promote_model.cluster import SCORES
+
+FILES = ("config.json", "model.safetensors", "training.jsonl")
+GOLDEN = {
+    "labels": list(SCORES),
+    "rows": [{"text": f"text {n}", "probabilities": list(SCORES.values())} for n in range(16)],
+}
+
+
+def judged(store: str, run: str, decision: str = "accepted") -> str:
+    """A candidate with a verdict against today's champion, as the gate writes it; its version."""
+    fingerprint = f"{run:0<20}"
+    evaluation = f"{store}/evaluations/{fingerprint}"
+    facts: dict[str, Any] = {
+        "fingerprint": fingerprint,
+        "labels": list(SCORES),
+        "max_length": 24,
+        "dataset": "d",
+        "tokenized": "t",
+        "base_model": "b",
+        "settings": {},
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        model, scores = Path(scratch) / "model", Path(scratch) / "scores"
+        model.mkdir()
+        scores.mkdir()
+        for name in FILES:
+            (model / name).write_text(f"{name} of {run}")
+        (scores / "golden.json").write_text(json.dumps(GOLDEN))
+        folders.publish(model, f"{store}/finetuned/{fingerprint}", facts)
+        folders.publish(scores, evaluation, {"metrics": {"accuracy": 1.0}})
+    champion = promotions.champion(store, "m")
+    verdict = {
+        "decision": decision,
+        "reason": "All checks passed.",
+        "run": run,
+        "candidate": fingerprint[:12],
+        "model": f"{store}/finetuned/{fingerprint}",
+        "evaluation": evaluation,
+        "champion": champion and {"version": champion.version, "number": champion.number},
+        "checks": [],
+    }
+    storage.write_json(f"{store}/runs/{run}/verdict.json", verdict)
+    return fingerprint[:12]

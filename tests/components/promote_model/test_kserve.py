@@ -1,0 +1,235 @@
+"""Promotion to an InferenceService: the official client against an API server over HTTP."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import promotions
+from components.promote_model.promotion import RolledBackError, promote, rollback
+from components.promote_model.settings import Canary, KServeTarget, Prometheus, PromotionSettings
+from components.promote_model.targets import inference_service
+from serving.errors import InputError
+from tests.components.promote_model.candidates import judged
+from tests.components.promote_model.cluster import Cluster, running, serve, version_of
+
+ROOT = Path(__file__).parent.parent.parent.parent
+STEPS = (10, 50, 100)
+
+
+@pytest.fixture(params=["Standard", "Knative"])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cluster]:
+    with running(request.param) as cluster:
+        monkeypatch.setenv("KUBECONFIG", str(cluster.kubeconfig(tmp_path / "kubeconfig")))
+        yield cluster
+
+
+def settings(seconds: int = 20, canary: bool = False, **rules: Any) -> PromotionSettings:
+    given = Canary.model_validate({"steps": STEPS, "pause": 0, "rows": 8, "p99_ms": 5000, **rules})
+    return PromotionSettings(
+        target=KServeTarget(
+            namespace="team",
+            service="hotels",
+            seconds=seconds,
+            canary=given if canary else None,
+        )
+    )
+
+
+def shares(cluster: Cluster) -> list[tuple[str, int]]:
+    return [(version_of(uri), percent) for uri, percent in cluster.traffic]
+
+
+def test_a_promotion_sets_the_model_address_and_claims_nothing_else(
+    cluster: Cluster, store: str
+) -> None:
+    first = judged(store, "r1")
+    assert promote(store, "m", "r1", settings()) == cluster.url
+    second = judged(store, "r2")
+    promote(store, "m", "r2", settings())
+    assert shares(cluster) == [(second, 100)]
+    assert cluster.serving == f"{store}/models/m/{second}/"
+    [ours] = cluster.object["metadata"]["managedFields"]
+    assert ours["manager"] == "finegate"
+    assert ours["fieldsV1"] == {"f:spec": {"f:predictor": {"f:model": {"f:storageUri": {}}}}}
+    assert cluster.object["spec"]["predictor"]["minReplicas"] == 2
+    rollback(store, "m", settings())
+    assert shares(cluster) == [(first, 100)]
+
+
+def test_a_healthy_canary_goes_to_all_traffic_by_its_steps(
+    cluster: Cluster, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged(store, "r1")
+    promote(store, "m", "r1", settings(canary=True))
+    second = judged(store, "r2")
+    promote(store, "m", "r2", settings(canary=True))
+    assert shares(cluster) == [(second, 100)]
+    assert not cluster.object["spec"].get("canary")
+    assert "canaryTrafficPercent" not in cluster.object["spec"]["predictor"]
+    said = capsys.readouterr().out
+    assert [f"{percent} % of the traffic" in said for percent in STEPS] == [True] * 3
+    third = judged(store, "r3")
+    promote(store, "m", "r3", settings(canary=True))
+    assert shares(cluster) == [(third, 100)]
+    assert [event.action for event in promotions.history(store, "m")] == ["promote"] * 3
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ("wrong", "a golden row's probability differs by 0.05"),
+        ("failing", "a request was answered 500"),
+        ("slow", "ms (p99), over 150 ms"),
+        ("unready", "was not ready within 2 s"),
+    ],
+)
+def test_a_failing_canary_goes_back_and_says_why(
+    cluster: Cluster, store: str, behaviour: str, says: str
+) -> None:
+    first = judged(store, "r1")
+    rules = settings(seconds=2, canary=True, p99_ms=150 if behaviour == "slow" else 5000)
+    promote(store, "m", "r1", rules)
+    second = judged(store, "r2")
+    cluster.behaviours[second] = behaviour
+    with pytest.raises(RolledBackError, match="failed at the target"):
+        promote(store, "m", "r2", rules)
+    assert shares(cluster) == [(first, 100)]
+    assert cluster.serving == f"{store}/models/m/{first}/"
+    assert not cluster.object["spec"].get("canary")
+    assert "canaryTrafficPercent" not in cluster.object["spec"]["predictor"]
+    *_, event = promotions.history(store, "m")
+    assert (event.action, event.version, event.run) == ("rollback", first, "r2")
+    assert says in event.reason
+    with pytest.raises(RolledBackError, match="failed at the target"):  # again: the same answer
+        promote(store, "m", "r2", rules)
+    assert len(promotions.history(store, "m")) == 3
+
+
+def test_a_model_that_the_cluster_cannot_load_goes_back_without_a_canary_too(
+    cluster: Cluster, store: str
+) -> None:
+    first = judged(store, "r1")
+    promote(store, "m", "r1", settings())
+    cluster.behaviours[judged(store, "r2")] = "broken"
+    with pytest.raises(RolledBackError, match="could not load it: ModelLoadFailed no such file"):
+        promote(store, "m", "r2", settings())
+    assert shares(cluster) == [(first, 100)]
+
+
+@pytest.mark.parametrize(("errors", "p99", "fails"), [("0.2", "1", True), ("NaN", "90", False)])
+def test_prometheus_can_stop_a_canary(
+    cluster: Cluster, store: str, errors: str, p99: str, fails: bool
+) -> None:
+    asked = []
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            value = p99 if "histogram_quantile" in self.path else errors
+            document = {"data": {"result": [{"metric": {}, "value": [0, value]}]}}
+            content = json.dumps(document).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    server = serve(Api)
+    prometheus = Prometheus(url=f"http://127.0.0.1:{server.server_port}")
+    rules = settings(canary=True, prometheus=prometheus.model_dump())
+    judged(store, "r1")
+    promote(store, "m", "r1", rules)
+    judged(store, "r2")
+    try:
+        if fails:
+            with pytest.raises(RolledBackError, match=r"share of failed requests of 0\.2"):
+                promote(store, "m", "r2", rules)
+        else:
+            promote(store, "m", "r2", rules)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "namespace%3D%22team%22" in asked[0]
+    assert "hotels-" in asked[0]
+
+
+def test_a_gateway_is_asked_in_the_name_of_the_services_host(cluster: Cluster, store: str) -> None:
+    cluster.public = "http://hotels.team.example.invalid"
+    rules = settings(canary=True)
+    assert isinstance(rules.target, KServeTarget)
+    target = rules.target.model_copy(update={"gateway": cluster.url})
+    for run in ("r1", "r2"):
+        judged(store, run)
+        url = promote(store, "m", run, PromotionSettings(target=target))
+    assert url == cluster.public
+    assert cluster.hosts == {"hotels.team.example.invalid"}
+
+
+def test_a_canary_follows_a_rolled_back_one(cluster: Cluster, store: str) -> None:
+    judged(store, "r1")
+    promote(store, "m", "r1", settings(canary=True))
+    cluster.behaviours[judged(store, "r2")] = "wrong"
+    with pytest.raises(RolledBackError):
+        promote(store, "m", "r2", settings(canary=True))
+    third = judged(store, "r3")
+    promote(store, "m", "r3", settings(canary=True))
+    assert shares(cluster) == [(third, 100)]
+
+
+def test_the_client_uses_the_verbs_that_the_role_grants_and_no_others(
+    cluster: Cluster, store: str
+) -> None:
+    judged(store, "r1")
+    promote(store, "m", "r1", settings(canary=True))
+    cluster.behaviours[judged(store, "r2")] = "wrong"
+    with pytest.raises(RolledBackError):
+        promote(store, "m", "r2", settings(canary=True))
+    documents = yaml.safe_load_all((ROOT / "k8s" / "base" / "promoter.yaml").read_text())
+    [role] = [document for document in documents if document["kind"] == "Role"]
+    [rule] = role["rules"]
+    assert set(rule["verbs"]) == cluster.verbs
+    assert rule["apiGroups"] == [inference_service.GROUP]
+    assert rule["resources"] == [inference_service.PLURAL]
+
+
+def test_a_watch_that_breaks_is_begun_anew(cluster: Cluster, store: str) -> None:
+    judged(store, "r1")
+    promote(store, "m", "r1", settings())
+    second = judged(store, "r2")
+    cluster.behaviours[second] = "unready"
+    cluster.breaks_watches, seen = True, cluster.watches
+    with ThreadPoolExecutor(1) as pool:
+        promoting = pool.submit(promote, store, "m", "r2", settings(seconds=60))
+        while cluster.watches < seen + 3:
+            assert not promoting.done()
+            time.sleep(0.02)
+        cluster.breaks_watches = False
+        cluster.recover(second)
+        assert promoting.result() == cluster.url
+    assert shares(cluster) == [(second, 100)]
+
+
+def test_a_service_that_is_not_there_is_not_created(cluster: Cluster, store: str) -> None:
+    judged(store, "r1")
+    other = PromotionSettings(target=KServeTarget(namespace="team", service="other"))
+    with pytest.raises(InputError, match=r"404.*Create it from k8s/base"):
+        promote(store, "m", "r1", other)
+    assert cluster.patches == []
+
+
+def test_a_cluster_that_does_not_answer_is_named(
+    cluster: Cluster, store: str, tmp_path: Path
+) -> None:
+    judged(store, "r1")
+    cluster.stop()
+    with pytest.raises(InputError, match="the cluster of InferenceService team/hotels does not"):
+        promote(store, "m", "r1", settings())
+    assert promotions.champion(store, "m") is not None  # decided; the next try rolls it out
