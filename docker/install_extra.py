@@ -73,6 +73,8 @@ def main() -> None:
     if AUTHORITIES.is_file():
         os.environ["PIP_CERT"] = str(AUTHORITIES)
     subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    # Debian's pip is older than some of the packages' metadata.
+    subprocess.run([VENV / "bin" / "pip", "install", "--upgrade", "pip"], check=True)
     pip = [
         VENV / "bin" / "pip",
         "install",
