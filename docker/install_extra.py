@@ -25,7 +25,10 @@ LIBRARIES = VENV / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
 UNUSED = (
     "torch/include",
     "torch/share",
-    "torch/bin",
+    "torch/bin/protoc*",
+    "torch/bin/test_*",
+    "torch/bin/*Test",
+    "torch/bin/*.pt*",
     "torch/test",
     "torch/lib/*.a",
     "torch/_inductor/kernel/vendored_templates",

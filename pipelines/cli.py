@@ -11,6 +11,7 @@ from rich.table import Table
 
 from components import promotions
 from components.promote_model.promotion import rollback as roll_back
+from pipelines.cluster_cli import commands
 from serving.errors import InputError
 
 FAILED, USAGE, REJECTED = 1, 2, 3
@@ -23,6 +24,7 @@ app = typer.Typer(
     help="Fine-tune a text classifier, gate it, and serve what passes.",
     epilog="Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate.",
 )
+app.add_typer(commands)
 # Bound to stdout as it is now: steps run with sys.stdout redirected. A log has no width to fit.
 console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
@@ -117,12 +119,20 @@ def down(state: State = DEFAULT_STATE) -> None:
 @app.command("compile")
 def compile_command(
     target: Annotated[Path | None, typer.Argument(help="File to write.")] = None,
+    kubernetes: Annotated[
+        bool, typer.Option(help="Write Pipeline and PipelineVersion resources, for GitOps.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Their namespace.")] = "kubeflow",
 ) -> None:
-    """Write the pipeline as KFP's IR YAML."""
-    from pipelines.compile import COMPILED, compile_pipeline
+    """Write the pipeline as KFP's IR YAML, or as Kubernetes resources."""
+    from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline
 
-    compile_pipeline(target or COMPILED)
-    console.print(f"wrote {target or COMPILED}", highlight=False)
+    if kubernetes:
+        compile_manifest(target or MANIFEST, namespace)
+    else:
+        compile_pipeline(target or COMPILED)
+    written = target or (MANIFEST if kubernetes else COMPILED)
+    console.print(f"wrote {written}", highlight=False)
 
 
 def main() -> None:
