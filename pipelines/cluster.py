@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from pipelines.compile import compiled
+from pipelines import compile as ir
 from serving.errors import InputError
 
 PIPELINE = "finegate-train-and-promote"
@@ -105,7 +105,7 @@ def experiment(client: Any, place: Place) -> str:
 
 def pipeline_version(client: Any, place: Place) -> tuple[str, str]:
     """Ids of the pipeline and of the version with this code's IR, uploaded if it is not there."""
-    content, version = compiled()
+    content, version = ir.compiled()
     with tempfile.TemporaryDirectory() as folder, errors("upload the pipeline"), quiet():
         package = Path(folder) / f"{version}.yaml"
         package.write_bytes(content)

@@ -77,7 +77,7 @@ def logs(
 
 @schedules.command()
 def apply(
-    file: Annotated[Path, typer.Option("--file", "-f", help="configs/schedule.yaml shows one.")],
+    file: Annotated[Path, typer.Option("--file", "-f", help="As in configs/schedules..")],
     dry_run: Annotated[bool, typer.Option(help="Show the plan and change nothing.")] = False,
     host: Host = None,
 ) -> None:

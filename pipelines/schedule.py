@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from pipelines import cluster, submit
+from pipelines import compile as ir
 from pipelines.cluster import Place, errors, every
 from pipelines.config import load
 from serving.errors import InputError
@@ -83,7 +84,7 @@ class _Wanted:
 def read(path: Path) -> ScheduleFile:
     """The parsed file. Raises InputError when it is absent or does not fit."""
     if not path.is_file():
-        raise InputError(f"there is no schedule file {path}. configs/schedule.yaml is an example.")
+        raise InputError(f"there is no schedule file {path}. configs/schedules has an example.")
     try:
         return ScheduleFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -103,7 +104,7 @@ def apply(path: Path, *, dry_run: bool = False, host: str | None = None) -> list
     InputError for a file that cannot run on a cluster, before anything is asked of the server.
     """
     file = read(path)
-    _, version = cluster.compiled()
+    _, version = ir.compiled()
     wanted = [_wanted(each, file, version, path.parent) for each in file.schedules]
     place = file.model_copy(update={"host": host}) if host else file
     client = cluster.connect(place)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pipelines import cluster, schedule
+from pipelines import compile as ir
 from pipelines.cluster import Place
 from serving.errors import InputError
 from tests.pipelines.kfp_api import KfpApi, serving
@@ -65,9 +66,9 @@ def test_the_first_apply_makes_each_schedule_with_all_that_a_run_needs(
     assert nightly.service_account == "finegate-pipeline"
     assert nightly.runtime_config.parameters["store"] == "s3://team/finegate"
     assert nightly.runtime_config.parameters["dataset"] == {"s3": "s3://team/reviews.csv"}
-    [version] = [v for v in api.versions.values() if v.display_name == cluster.compiled()[1]]
+    [version] = [v for v in api.versions.values() if v.display_name == ir.compiled()[1]]
     assert nightly.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
-    assert cluster.compiled()[0] in api.packages[version.pipeline_version_id]
+    assert ir.compiled()[0] in api.packages[version.pipeline_version_id]
 
 
 def test_applying_again_changes_nothing(api: KfpApi, tmp_path: Path) -> None:
@@ -103,8 +104,8 @@ def test_a_new_pipeline_is_a_change(
 ) -> None:
     path = write(tmp_path, NIGHTLY)
     schedule.apply(path, host=api.url)
-    content, _ = cluster.compiled()
-    monkeypatch.setattr(cluster, "compiled", lambda: (content + b"# new\n", "0123456789ab"))
+    content, _ = ir.compiled()
+    monkeypatch.setattr(ir, "compiled", lambda: (content + b"# new\n", "0123456789ab"))
     changes = schedule.apply(path, host=api.url)
     assert actions(changes) == [("create", "nightly"), ("delete", "nightly")]
     [run] = api.recurring_runs.values()
@@ -221,6 +222,11 @@ def test_a_file_that_cannot_run_on_a_cluster_is_refused_before_anything_is_asked
     with pytest.raises(InputError, match=said):
         schedule.apply(write(tmp_path, {**NIGHTLY, **given}), host=api.url)
     assert api.calls == []
+
+
+def test_the_schedule_that_ships_can_be_applied(api: KfpApi) -> None:
+    changes = schedule.apply(Path("configs/schedules/hotel_reviews.yaml"), host=api.url)
+    assert actions(changes) == [("create", "hotel-reviews-nightly")]
 
 
 @pytest.mark.skipif(
