@@ -189,7 +189,7 @@ def test_the_whole_pipeline_runs_task_by_task_in_the_images(
     sections = {k: CONFIG[k] for k in ("base_model", "tokenization", "training", "gate")}
     cluster = Containers(COMPILED, f"{store}/artifacts", "5d1c-in-images", s3)
     given = {"store": store, "name": "hotels", "dataset": {"s3": reviews}}
-    assert cluster.run({**given, **sections}) == {"Output": "accepted"}
+    cluster.run({**given, **sections})
     assert cluster.images == {DATA_IMAGE, TRAINER_IMAGE}
     champion = promotions.champion(store, "hotels")
     assert champion is not None

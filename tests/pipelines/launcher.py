@@ -55,17 +55,9 @@ class Cluster:
         for name, definition in root["inputDefinitions"]["parameters"].items():
             if name not in given:
                 given[name] = definition["defaultValue"]
-        produced = self._run_dag(root["dag"], given)
-        outputs = root["dag"].get("outputs", {}).get("parameters", {})
-        return {
-            name: self._selected(source["valueFromParameter"], produced)
-            for name, source in outputs.items()
-        }
+        return self._run_dag(root["dag"], given)
 
-    def _selected(self, source: Values, produced: dict[str, Values]) -> Any:
-        return produced[source["producerSubtask"]][source["outputParameterKey"]]
-
-    def _run_dag(self, dag: Values, given: Values) -> dict[str, Values]:
+    def _run_dag(self, dag: Values, given: Values) -> Values:
         waiting = dict(dag["tasks"])
         produced: dict[str, Values] = {}
         while waiting:
@@ -77,7 +69,11 @@ class Cluster:
             assert ready, f"the graph has a cycle among {sorted(waiting)}"
             for name in ready:
                 produced[name] = self._run_task(name, waiting.pop(name), given, produced)
-        return produced
+        outputs = {}
+        for name, output in dag.get("outputs", {}).get("parameters", {}).items():
+            source = output["valueFromParameter"]
+            outputs[name] = produced[source["producerSubtask"]][source["outputParameterKey"]]
+        return outputs
 
     def _run_task(
         self, name: str, task: Values, given: Values, produced: dict[str, Values]
@@ -91,8 +87,7 @@ class Cluster:
             return {}
         component = self._ir["components"][task["componentRef"]["name"]]
         if "dag" in component:
-            self._run_dag(component["dag"], inputs)
-            return {}
+            return self._run_dag(component["dag"], inputs)
         return self._execute(name, component, inputs)
 
     def _value(self, source: Values, given: Values, produced: dict[str, Values]) -> Any:
@@ -101,10 +96,15 @@ class Cluster:
         if "taskOutputParameter" in source:
             output = source["taskOutputParameter"]
             return produced[output["producerTask"]][output["outputParameterKey"]]
+        if "taskFinalStatus" in source:  # as the cluster's driver fills it in: no error
+            task = source["taskFinalStatus"]["producerTask"]
+            return {"state": "COMPLETE", "pipelineTaskName": task, "error": {}}
         constant = source["runtimeValue"]["constant"]
         return self.job if constant == "{{$.pipeline_job_uuid}}" else constant
 
-    def _execute(self, name: str, component: Values, inputs: Values) -> Values:
+    def _execute(self, name: str, component: Values, given: Values) -> Values:
+        # The rest are the pod's resources, which the driver reads and no step sees.
+        inputs = {key: given[key] for key in component["inputDefinitions"]["parameters"]}
         container = self._ir["deploymentSpec"]["executors"][component["executorLabel"]]["container"]
         home = Path(tempfile.mkdtemp(prefix=f"task-{name}-"))
         try:
