@@ -7,7 +7,8 @@ ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
 ARG DEBIAN_FRONTEND=noninteractive
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates python3-venv
+RUN apt-get update && apt-get install -y --no-install-recommends \
+    binutils ca-certificates python3-venv
 
 FROM build AS libraries
 ARG EXTRA=data
