@@ -123,14 +123,15 @@ def compile_command(
         bool, typer.Option(help="Write Pipeline and PipelineVersion resources, for GitOps.")
     ] = False,
     namespace: Annotated[str, typer.Option(help="Their namespace.")] = "kubeflow",
+    registry: Annotated[str, typer.Option(help="Where the steps' images are pulled from.")] = "",
 ) -> None:
     """Write the pipeline as KFP's IR YAML, or as Kubernetes resources."""
     from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline
 
     if kubernetes:
-        compile_manifest(target or MANIFEST, namespace)
+        compile_manifest(target or MANIFEST, namespace, registry)
     else:
-        compile_pipeline(target or COMPILED)
+        compile_pipeline(target or COMPILED, registry)
     written = target or (MANIFEST if kubernetes else COMPILED)
     console.print(f"wrote {written}", highlight=False)
 

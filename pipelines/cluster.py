@@ -29,6 +29,9 @@ class Place(BaseModel):
     namespace: str | None = None
     """The profile's namespace, where KFP has several users; unset where it has one."""
     experiment: str = "finegate"
+    registry: str = ""
+    """Where the steps' images are pulled from, such as registry.example.com/team; it is put before
+    finegate/data and finegate/trainer."""
     service_account: str = "finegate-pipeline"
     """Account of the runs' pods; in a profile, default-editor."""
 
@@ -105,7 +108,7 @@ def experiment(client: Any, place: Place) -> str:
 
 def pipeline_version(client: Any, place: Place) -> tuple[str, str]:
     """Ids of the pipeline and of the version with this code's IR, uploaded if it is not there."""
-    content, version = ir.compiled()
+    content, version = ir.compiled(place.registry)
     with tempfile.TemporaryDirectory() as folder, errors("upload the pipeline"), quiet():
         package = Path(folder) / f"{version}.yaml"
         package.write_bytes(content)

@@ -33,13 +33,18 @@ def submit(
     service_account: Annotated[
         str, typer.Option(help="Account of the run's pods.")
     ] = "finegate-pipeline",
+    registry: Annotated[str, typer.Option(help="Where the steps' images are pulled from.")] = "",
 ) -> None:
     """Start one run on a cluster; prints its id."""
     from pipelines import submit
     from pipelines.config import load
 
     place = Place(
-        host=host, namespace=namespace, experiment=experiment, service_account=service_account
+        host=host,
+        namespace=namespace,
+        experiment=experiment,
+        service_account=service_account,
+        registry=registry,
     )
     typer.echo(submit.submit(load(config, overrides or []), place))
 

@@ -104,7 +104,7 @@ def apply(path: Path, *, dry_run: bool = False, host: str | None = None) -> list
     InputError for a file that cannot run on a cluster, before anything is asked of the server.
     """
     file = read(path)
-    _, version = ir.compiled()
+    _, version = ir.compiled(file.registry)
     wanted = [_wanted(each, file, version, path.parent) for each in file.schedules]
     place = file.model_copy(update={"host": host}) if host else file
     client = cluster.connect(place)

@@ -80,7 +80,7 @@ def test_the_images_are_the_ones_that_pipeline_and_manifests_name() -> None:
     named = {images.DATA_IMAGE, images.TRAINER_IMAGE, images.PREDICTOR_IMAGE}
     assert {image.rpartition(":")[2] for image in named} == {version[1]}
     for image in (images.DATA_IMAGE, images.TRAINER_IMAGE):
-        assert f"-t {image.rpartition(':')[0]}:$(VERSION)" in make
+        assert f"$(TAG)/{image.rpartition(':')[0].removeprefix('finegate/')}:$(VERSION)" in make
 
 
 def test_an_extras_requirements_are_resolved_as_pip_would() -> None:

@@ -99,6 +99,21 @@ def test_only_the_notification_knows_the_webhook() -> None:
     assert knowing == ["notify-run"]
 
 
+def test_a_registry_is_put_before_the_images_and_nothing_else_changes(tmp_path: Path) -> None:
+    compile_pipeline(tmp_path / "theirs.yaml", "registry.example.com/team/")
+    theirs, platform = yaml.safe_load_all((tmp_path / "theirs.yaml").read_text())
+    ours, same = yaml.safe_load_all(COMPILED.read_text())
+    containers = [e["container"] for e in theirs["deploymentSpec"]["executors"].values()]
+    assert {each["image"].rpartition(":")[0] for each in containers} == {
+        "registry.example.com/team/finegate/data",
+        "registry.example.com/team/finegate/trainer",
+    }
+    for each in containers:
+        each["image"] = each["image"].removeprefix("registry.example.com/team/")
+    assert (theirs, platform) == (ours, same)
+    assert compiled("registry.example.com/team")[1] != compiled()[1]
+
+
 def test_the_kubernetes_form_is_the_same_pipeline_named_by_its_hash(tmp_path: Path) -> None:
     compile_manifest(tmp_path / "manifest.yaml", "team-a")
     pipeline, version = yaml.safe_load_all((tmp_path / "manifest.yaml").read_text())

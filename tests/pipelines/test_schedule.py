@@ -105,7 +105,7 @@ def test_a_new_pipeline_is_a_change(
     path = write(tmp_path, NIGHTLY)
     schedule.apply(path, host=api.url)
     content, _ = ir.compiled()
-    monkeypatch.setattr(ir, "compiled", lambda: (content + b"# new\n", "0123456789ab"))
+    monkeypatch.setattr(ir, "compiled", lambda registry: (content + b"# new\n", "0123456789ab"))
     changes = schedule.apply(path, host=api.url)
     assert actions(changes) == [("create", "nightly"), ("delete", "nightly")]
     [run] = api.recurring_runs.values()
