@@ -116,6 +116,18 @@ def down(state: State = DEFAULT_STATE) -> None:
         console.print(f"stopped {stopped}")
 
 
+@app.command()
+def usage(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
+    """Tell how many objects and bytes a store holds, by kind."""
+    from pipelines.local import use_store
+    from pipelines.usage import usage
+
+    table = Table("folder", "objects", "MB")
+    for each in usage(use_store(state, store)):
+        table.add_row(each.folder, str(each.objects), f"{each.bytes / 1e6:.1f}")
+    console.print(table)
+
+
 @app.command("compile")
 def compile_command(
     target: Annotated[Path | None, typer.Argument(help="File to write.")] = None,
