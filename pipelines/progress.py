@@ -19,7 +19,6 @@ STEPS = (
     "gate_model",
     "report_run",
     "promote_model",
-    "notify_run",
 )
 _LINE = re.compile(rf"({'|'.join(STEPS)}): (.*)")
 _PROGRESS = re.compile(r"(?P<stage>.+) (?P<done>\d+)/(?P<total>\d+) \(\d+ %\)(?:, (?P<note>.*))?")

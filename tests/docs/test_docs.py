@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 
 
+@cache
 def printed() -> list[str]:
     """Every text in the source, the constant parts of f-strings each by themselves."""
     found: list[str] = []

@@ -129,6 +129,24 @@ def test_budgets_policies_and_autoscalers_name_pods_that_exist(overlay: str) -> 
         assert target.removesuffix("-predictor") in services
 
 
+def test_where_policies_are_the_predictor_can_be_asked_and_the_rest_is_denied(overlay: str) -> None:
+    policies = {
+        each["metadata"]["name"]: each["spec"] for each in of_kind(overlay, "NetworkPolicy")
+    }
+    if not policies:
+        return
+    deny = policies["default-deny"]
+    assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    opened = {
+        port["port"] for rule in policies["finegate-predictor"]["ingress"] for port in rule["ports"]
+    }
+    for pod in pods(overlay).values():
+        assert opened == {p["containerPort"] for c in pod["containers"] for p in c["ports"]}
+    for policy in policies.values():
+        for rule in policy.get("ingress", []):
+            assert rule["from"], "open to everyone"
+
+
 def test_the_readmes_table_of_rights_is_what_the_roles_grant(overlay: str) -> None:
     assert granted(of_kind(overlay, "Role")) == stated((ROOT / "README.md").read_text())
 
