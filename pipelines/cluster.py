@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
 from pydantic import BaseModel, ConfigDict
 
 from pipelines import compile as ir
@@ -17,6 +19,11 @@ from serving.errors import InputError
 PIPELINE = "finegate-train-and-promote"
 PAGE = 100
 """KFP serves 200 items a page at most."""
+SECONDS = 10
+_NO_ANSWER = (
+    "no Kubeflow Pipelines answers ({}). Give its address with --host or KF_PIPELINES_ENDPOINT, "
+    "such as the one that `kubectl port-forward` prints."
+)
 
 
 class Place(BaseModel):
@@ -39,9 +46,21 @@ class Place(BaseModel):
 def connect(place: Place) -> Any:
     """A kfp.Client. Raises InputError when the server does not answer."""
     import kfp
+    from kfp.client.client import KF_PIPELINES_ENDPOINT_ENV
 
+    # kfp itself would try for half a minute and print a traceback each time.
+    host = place.host or os.environ.get(KF_PIPELINES_ENDPOINT_ENV)
+    if host:
+        _must_answer(host if host.startswith("http") else f"https://{host}")
     with errors("reach the API"), quiet():
         return kfp.Client(host=place.host)
+
+
+def _must_answer(host: str) -> None:
+    try:
+        requests.get(f"{host.rstrip('/')}/apis/v2beta1/healthz", timeout=SECONDS)
+    except requests.RequestException as error:
+        raise InputError(_NO_ANSWER.format(f"{host}: {type(error).__name__}")) from error
 
 
 @contextmanager
@@ -60,10 +79,7 @@ def errors(doing: str) -> Iterator[None]:
             "server is of KFP 2."
         ) from error
     except (ConfigException, HTTPError, TimeoutError) as error:
-        raise InputError(
-            f"no Kubeflow Pipelines answers ({error}). Give its address with --host or "
-            "KF_PIPELINES_ENDPOINT, such as the one that `kubectl port-forward` prints."
-        ) from error
+        raise InputError(_NO_ANSWER.format(error)) from error
 
 
 def _message(error: Any) -> str:

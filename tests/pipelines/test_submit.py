@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from components.processes import free_ports
 from pipelines import submit
 from pipelines.cli import app
 from pipelines.cluster import Place
@@ -97,6 +98,12 @@ def test_logs_come_step_by_step_in_the_order_in_which_they_started(
 def test_a_run_that_is_not_there_is_a_clear_error(api: KfpApi) -> None:
     with pytest.raises(InputError, match="refused to read the run absent: 404"):
         list(submit.logs("absent", Place(host=api.url)))
+
+
+def test_an_address_where_nothing_answers_is_a_clear_error_at_once(config: Path) -> None:
+    [port] = free_ports(1)
+    with pytest.raises(InputError, match=rf"no Kubeflow Pipelines answers \(http://.*{port}"):
+        submit.submit(load(config), Place(host=f"http://127.0.0.1:{port}"))
 
 
 def test_every_config_that_ships_is_told_what_it_needs_on_a_cluster() -> None:
