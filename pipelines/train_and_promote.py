@@ -43,35 +43,34 @@ def steps(
     """
     rows = download_dataset(store=store, settings=dataset)
     model = download_model(store=store, settings=base_model)
-    texts = validate_dataset(store=store, dataset=rows.output, settings=validation)
+    validated = validate_dataset(store=store, dataset=rows.output, settings=validation)
+    texts = validated.output
     tokens = tokenize_dataset(
-        store=store, dataset=texts.output, base_model=model.output, settings=tokenization
+        store=store, dataset=texts, base_model=model.output, settings=tokenization
     )
     candidate = finetune_model(
         store=store, tokenized=tokens.output, base_model=model.output, settings=training
     )
     # KFP fills this in where it is a task's own constant, not in a parameter's default.
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    evaluation = evaluate_model(
-        store=store, model=candidate.output, dataset=texts.output, name=name
-    )
+    evaluation = evaluate_model(store=store, model=candidate.output, dataset=texts, name=name)
     verdict = gate_model(
         store=store,
         name=name,
         run=run,
         job=job,
         model=candidate.output,
-        dataset=texts.output,
+        dataset=texts,
         evaluation=evaluation.outputs["candidate"],
         champion_evaluation=evaluation.outputs["champion"],
         settings=gate,
     )
     decision = verdict.outputs["Output"]
-    report = report_run(store=store, run=run, job=job, dataset=texts.output, decision=decision)
+    report = report_run(store=store, run=run, job=job, dataset=texts, decision=decision)
     with dsl.If(decision != "rejected", name="unless-rejected"):
         promoted = promote_model(store=store, name=name, run=run, job=job, settings=promotion)
 
-    for task in (rows, model, texts, tokens, verdict, report, promoted):
+    for task in (rows, model, validated, tokens, verdict, report, promoted):
         pods.light(task)
     for task, wanted in ((candidate, gpus), (evaluation, 0)):
         pods.heavy(task, cpu=cpu, memory=memory, gpus=wanted)
