@@ -76,6 +76,8 @@ class RunConfig(BaseModel):
         # kfp refuses None inside a structured parameter.
         sections = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
         pods = sections.pop("cluster", {})
+        if "gpus" in pods:
+            pods["gpus"] = str(pods["gpus"])  # the pipeline's parameter is a Kubernetes quantity
         given = {key: value for key, value in sections.items() if key not in ("store", "examples")}
         return {**given, **pods}
 

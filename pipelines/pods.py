@@ -28,11 +28,10 @@ def light(task: dsl.PipelineTask, *, cpu: str = "2", memory: str = "8Gi") -> dsl
     return _common(task)
 
 
-def heavy(task: dsl.PipelineTask, *, cpu: Any, memory: Any, gpus: Any) -> dsl.PipelineTask:
+def heavy(task: dsl.PipelineTask, *, cpu: Any, memory: Any) -> dsl.PipelineTask:
     """A task that trains or scores, with the resources that the run asks for."""
     task.set_cpu_request(cpu).set_cpu_limit(cpu)
     task.set_memory_request(memory).set_memory_limit(memory)
-    task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(gpus)
     task.set_retry(
         num_retries=3, backoff_duration="60s", backoff_factor=2, backoff_max_duration="1800s"
     )
@@ -41,6 +40,11 @@ def heavy(task: dsl.PipelineTask, *, cpu: Any, memory: Any, gpus: Any) -> dsl.Pi
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit="8Gi")
     kubernetes.add_pod_annotation(task, "cluster-autoscaler.kubernetes.io/safe-to-evict", "false")
     return _common(task)
+
+
+def with_gpus(task: dsl.PipelineTask, count: Any) -> dsl.PipelineTask:
+    """A task with that many GPUs. KFP's driver reads resources from strings: a number is no GPU."""
+    return task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(count)
 
 
 def on_nodes(task: dsl.PipelineTask, selector: Any, tolerations: Any) -> dsl.PipelineTask:

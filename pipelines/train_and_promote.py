@@ -32,7 +32,7 @@ def steps(
     run: str = "",
     cpu: str = "4",
     memory: str = "16Gi",
-    gpus: int = 0,
+    gpus: str = "0",
     node_selector: dict = {},  # noqa: B006
     tolerations: list = [],  # noqa: B006
 ) -> str:
@@ -72,9 +72,10 @@ def steps(
 
     for task in (rows, model, validated, tokens, verdict, report, promoted):
         pods.light(task)
-    for task, wanted in ((candidate, gpus), (evaluation, 0)):
-        pods.heavy(task, cpu=cpu, memory=memory, gpus=wanted)
+    for task in (candidate, evaluation):
+        pods.heavy(task, cpu=cpu, memory=memory)
         pods.on_nodes(task, node_selector, tolerations)
+    pods.with_gpus(candidate, gpus)
     return decision  # type: ignore[no-any-return]
 
 
@@ -96,7 +97,7 @@ def train_and_promote(
     run: str = "",
     cpu: str = "4",
     memory: str = "16Gi",
-    gpus: int = 0,
+    gpus: str = "0",
     node_selector: dict = {},  # noqa: B006
     tolerations: list = [],  # noqa: B006
 ) -> None:

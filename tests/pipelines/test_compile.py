@@ -88,6 +88,9 @@ def test_pods_that_train_and_score_get_what_the_run_asks_for() -> None:
         assert toleration["tolerationJson"] == {"componentInputParameter": "tolerations"}
         [volume] = pods[name]["emptyDirMounts"]
         assert (volume["mountPath"], volume["medium"]) == ("/dev/shm", "Memory")
+    # KFP's driver takes resources from strings, and a number for none.
+    parameters = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert {parameters[n]["parameterType"] for n in ("cpu", "memory", "gpus")} == {"STRING"}
     trainer = pipeline["deploymentSpec"]["executors"]["exec-finetune-model"]["container"]
     assert trainer["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
     assert "gpus" in trainer["resources"]["accelerator"]["resourceCount"]
