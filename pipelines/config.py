@@ -6,19 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.download_dataset.settings import DatasetSettings
 from components.download_model.settings import ModelSettings
 from components.export_model.settings import ExportSettings
 from components.finetune_model.settings import TrainingSettings
 from components.gate_model.settings import GateSettings
+from components.notify_run.settings import NotificationSettings
 from components.promote_model.settings import PromotionSettings
 from components.promotions import model_uri
 from components.storage import split
 from components.tokenize_dataset.settings import TokenizationSettings
 from components.validate_dataset.settings import ValidationSettings
 from serving.errors import InputError
+
+
+class ClusterSettings(BaseModel):
+    """Pods that train and score, on a cluster; a run on this machine takes no notice of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpu: str = "4"
+    """Cores, as a Kubernetes quantity."""
+    memory: str = "16Gi"
+    gpus: int = Field(default=0, ge=0)
+    """GPUs of the pod that trains."""
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, str | int]] = []
 
 
 class RunConfig(BaseModel):
@@ -38,6 +53,8 @@ class RunConfig(BaseModel):
     export: ExportSettings = ExportSettings()
     gate: GateSettings = GateSettings()
     promotion: PromotionSettings = PromotionSettings()
+    notification: NotificationSettings = NotificationSettings()
+    cluster: ClusterSettings = ClusterSettings()
     examples: list[str] = []
     """Texts to ask the endpoint at the end of a local run; unset takes two test rows."""
 
@@ -60,7 +77,11 @@ class RunConfig(BaseModel):
         the steps."""
         # kfp refuses None inside a structured parameter.
         sections = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
-        return {key: value for key, value in sections.items() if key not in ("store", "examples")}
+        pods = sections.pop("cluster", {})
+        if "gpus" in pods:
+            pods["gpus"] = str(pods["gpus"])  # the pipeline's parameter is a Kubernetes quantity
+        given = {key: value for key, value in sections.items() if key not in ("store", "examples")}
+        return {**given, **pods}
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:

@@ -8,17 +8,19 @@ from components.evaluate_model.component import evaluate_model
 from components.export_model.component import export_model
 from components.finetune_model.component import finetune_model
 from components.gate_model.component import gate_model
+from components.notify_run.component import notify_run
 from components.promote_model.component import promote_model
 from components.report_run.component import report_run
 from components.tokenize_dataset.component import tokenize_dataset
 from components.validate_dataset.component import validate_dataset
+from pipelines import pods
 
 
 @dsl.pipeline(
-    name="finegate-train-and-promote",
+    name="steps",
     description="Download, validate, tokenize, train, export, evaluate, gate; promote what passes.",
 )
-def train_and_promote(
+def steps(
     store: str,
     name: str,
     dataset: dict,
@@ -30,8 +32,81 @@ def train_and_promote(
     gate: dict = {},  # noqa: B006
     promotion: dict = {},  # noqa: B006
     run: str = "",
+    cpu: str = "4",
+    memory: str = "16Gi",
+    gpus: str = "0",
+    node_selector: dict = {},  # noqa: B006
+    tolerations: list = [],  # noqa: B006
 ) -> str:
-    """Train a candidate and promote it if it passes.
+    """Train a candidate and promote it if it passes; the arguments are train_and_promote's.
+
+    Returns:
+        accepted, rejected or unchanged.
+    """
+    rows = download_dataset(store=store, settings=dataset)
+    model = download_model(store=store, settings=base_model)
+    validated = validate_dataset(store=store, dataset=rows.output, settings=validation)
+    texts = validated.output
+    tokens = tokenize_dataset(
+        store=store, dataset=texts, base_model=model.output, settings=tokenization
+    )
+    finetuned = finetune_model(
+        store=store, tokenized=tokens.output, base_model=model.output, settings=training
+    )
+    # What is scored and judged from here on is the very folder that will be served.
+    candidate = export_model(store=store, model=finetuned.output, dataset=texts, settings=export)
+    # KFP fills this in where it is a task's own constant, not in a parameter's default.
+    job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    evaluation = evaluate_model(store=store, model=candidate.output, dataset=texts, name=name)
+    verdict = gate_model(
+        store=store,
+        name=name,
+        run=run,
+        job=job,
+        model=candidate.output,
+        dataset=texts,
+        evaluation=evaluation.outputs["candidate"],
+        champion_evaluation=evaluation.outputs["champion"],
+        settings=gate,
+    )
+    decision = verdict.outputs["Output"]
+    report = report_run(store=store, run=run, job=job, dataset=texts, decision=decision)
+    with dsl.If(decision != "rejected", name="unless-rejected"):
+        promoted = promote_model(store=store, name=name, run=run, job=job, settings=promotion)
+
+    for task in (rows, model, validated, tokens, verdict, report, promoted):
+        pods.light(task)
+    for task in (finetuned, candidate, evaluation):
+        pods.heavy(task, cpu=cpu, memory=memory)
+        pods.on_nodes(task, node_selector, tolerations)
+    pods.with_gpus(finetuned, gpus)
+    return decision  # type: ignore[no-any-return]
+
+
+@dsl.pipeline(
+    name="finegate-train-and-promote",
+    description="Train a candidate, promote it if it passes the gate, and tell how it ended.",
+)
+def train_and_promote(
+    store: str,
+    name: str,
+    dataset: dict,
+    base_model: dict,
+    validation: dict = {},  # noqa: B006
+    tokenization: dict = {},  # noqa: B006
+    training: dict = {},  # noqa: B006
+    export: dict = {},  # noqa: B006
+    gate: dict = {},  # noqa: B006
+    promotion: dict = {},  # noqa: B006
+    notification: dict = {},  # noqa: B006
+    run: str = "",
+    cpu: str = "4",
+    memory: str = "16Gi",
+    gpus: str = "0",
+    node_selector: dict = {},  # noqa: B006
+    tolerations: list = [],  # noqa: B006
+) -> None:
+    """Run the steps, and tell how they ended whichever way they did.
 
     Args:
         store: S3 address under which everything lies.
@@ -44,47 +119,33 @@ def train_and_promote(
         export: ExportSettings.
         gate: GateSettings.
         promotion: PromotionSettings.
+        notification: NotificationSettings.
         run: Id of the run; empty takes the KFP run's own.
-
-    Returns:
-        accepted, rejected or unchanged.
+        cpu: Cores of each pod that trains or scores.
+        memory: Memory of each of these pods.
+        gpus: GPUs of the pod that trains.
+        node_selector: Labels of the nodes for these pods.
+        tolerations: Kubernetes tolerations of these pods.
     """
-    rows = download_dataset(store=store, settings=dataset)
-    model = download_model(store=store, settings=base_model)
-    texts = validate_dataset(store=store, dataset=rows.output, settings=validation)
-    tokens = tokenize_dataset(
-        store=store, dataset=texts.output, base_model=model.output, settings=tokenization
-    )
-    finetuned = finetune_model(
-        store=store, tokenized=tokens.output, base_model=model.output, settings=training
-    )
-    # What is scored and judged from here on is the very folder that will be served.
-    candidate = export_model(
-        store=store, model=finetuned.output, dataset=texts.output, settings=export
-    )
-    # KFP fills this in where it is a task's own constant, not in a parameter's default.
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    # These depend on who the champion is, which is no input of theirs: KFP may not reuse them.
-    evaluation = evaluate_model(
-        store=store, model=candidate.output, dataset=texts.output, name=name
-    ).set_caching_options(False)
-    verdict = gate_model(
-        store=store,
-        name=name,
-        run=run,
-        job=job,
-        model=candidate.output,
-        dataset=texts.output,
-        evaluation=evaluation.outputs["candidate"],
-        champion_evaluation=evaluation.outputs["champion"],
-        settings=gate,
-    ).set_caching_options(False)
-    decision = verdict.outputs["Output"]
-    report_run(
-        store=store, run=run, job=job, dataset=texts.output, decision=decision
-    ).set_caching_options(False)
-    with dsl.If(decision != "rejected", name="unless-rejected"):
-        promote_model(
-            store=store, name=name, run=run, job=job, settings=promotion
-        ).set_caching_options(False)
-    return decision  # type: ignore[no-any-return]
+    told = notify_run(store=store, name=name, run=run, job=job, settings=notification)
+    with dsl.ExitHandler(pods.notifying(told), name="until-told"):
+        # A pipeline of their own: an exit handler hands no resource parameters to tasks within it.
+        steps(
+            store=store,
+            name=name,
+            dataset=dataset,
+            base_model=base_model,
+            validation=validation,
+            tokenization=tokenization,
+            training=training,
+            export=export,
+            gate=gate,
+            promotion=promotion,
+            run=run,
+            cpu=cpu,
+            memory=memory,
+            gpus=gpus,
+            node_selector=node_selector,
+            tolerations=tolerations,
+        )

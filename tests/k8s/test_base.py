@@ -1,15 +1,13 @@
 """The manifests against the CRDs (where they lie in ../shared/crds) and against our own code."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from serving.__main__ import options
-
-ROOT = Path(__file__).parent.parent.parent
-CRDS = ROOT.parent / "shared" / "crds"
+from serving.server import GRACE_SECONDS, LINGER_SECONDS, SETTLE_SECONDS
+from tests.k8s.rendered import CRDS, ROOT, unknown_fields
 
 
 def manifests() -> list[dict[str, Any]]:
@@ -24,22 +22,6 @@ def manifests() -> list[dict[str, Any]]:
 
 def kind(name: str) -> dict[str, Any]:
     [found] = [each for each in manifests() if each["kind"] == name]
-    return found
-
-
-def unknown_fields(value: Any, schema: dict[str, Any], place: str = "") -> list[str]:
-    """Fields that a structural schema does not know; a server would prune or refuse them."""
-    if schema.get("x-kubernetes-preserve-unknown-fields"):
-        return []
-    if isinstance(value, list):
-        return [f for v in value for f in unknown_fields(v, schema["items"], f"{place}[]")]
-    if not isinstance(value, dict) or "additionalProperties" in schema:
-        return []
-    known = schema.get("properties", {})
-    found = [f"{place}.{key}" for key in value if key not in known]
-    for key in value:
-        if key in known:
-            found += unknown_fields(value[key], known[key], f"{place}.{key}")
     return found
 
 
@@ -71,11 +53,6 @@ def test_git_leaves_the_model_address_to_promotion() -> None:
     assert "storageUri" not in kind("InferenceService")["spec"]["predictor"]["model"]
 
 
-def test_the_predictor_satisfies_the_restricted_profile() -> None:
-    [container] = kind("ServingRuntime")["spec"]["containers"]
-    context = container["securityContext"]
-    assert context["runAsNonRoot"]
-    assert context["readOnlyRootFilesystem"]
-    assert not context["allowPrivilegeEscalation"]
-    assert context["capabilities"] == {"drop": ["ALL"]}
-    assert not container["image"].endswith(":latest")
+def test_a_pod_may_take_as_long_to_end_as_the_predictor_drains() -> None:
+    seconds = kind("InferenceService")["spec"]["predictor"]["terminationGracePeriodSeconds"]
+    assert seconds > LINGER_SECONDS + SETTLE_SECONDS + GRACE_SECONDS

@@ -1,3 +1,4 @@
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 import yaml
 
 from pipelines.config import RunConfig, load
+from pipelines.train_and_promote import train_and_promote
 from serving.errors import InputError
 
 CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
@@ -40,6 +42,16 @@ def test_overrides_reach_deep_and_are_yaml(written: Path) -> None:
     config = load(written, ["training.learning_rate=1.0e-3", "dataset={path: other.csv, limit: 5}"])
     assert config.training.learning_rate == 1e-3
     assert (config.dataset.path, config.dataset.limit) == ("other.csv", 5)
+
+
+def test_what_a_run_asks_of_the_cluster_is_the_pipelines_own_parameters(written: Path) -> None:
+    place = "cluster={gpus: 2, cpu: '8', tolerations: [{key: gpu, operator: Exists}]}"
+    arguments = load(written, [place]).arguments()
+    parameters = inspect.signature(train_and_promote.pipeline_func).parameters
+    assert set(arguments) <= set(parameters)
+    assert arguments["gpus"] == "2"
+    assert arguments["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    assert "node_selector" not in arguments
 
 
 @pytest.mark.parametrize(

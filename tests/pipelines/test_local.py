@@ -1,6 +1,7 @@
 """The whole loop in real processes: embedded S3, kfp.local, DeepSpeed, a ModelServer."""
 
 import csv
+import hashlib
 import json
 import os
 import random
@@ -17,7 +18,12 @@ import pytest
 import yaml
 from transformers import pipeline
 
+from components import promotions, storage
+from pipelines import object_store
+from pipelines.compile import COMPILED
+from pipelines.progress import STEPS
 from tests.conftest import hotel_rows
+from tests.pipelines.launcher import Cluster
 
 CONFIG = {
     "name": "hotels",
@@ -173,6 +179,47 @@ def test_the_endpoint_equals_the_transformers_pipeline_on_the_release(laptop: La
         assert scores == {
             each["label"]: pytest.approx(each["score"], abs=1e-5) for each in expected
         }
+
+
+def test_the_compiled_pipeline_without_a_shared_disk_ends_in_the_same_release(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = object_store.facts_if_running(laptop.home / ".finegate")
+    assert facts is not None
+    variables = object_store.variables(facts)
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    storage.client.cache_clear()
+    laptops, clusters = "s3://finegate", "s3://finegate/cluster"
+    config = yaml.safe_load((laptop.home / "run.yaml").read_text())
+    reviews = f"{clusters}/given/reviews.csv"
+    content = (laptop.home / "reviews.csv").read_bytes()
+    storage.write_bytes(reviews, content, "text/csv")
+    # By its hash a file is the same wherever it lies.
+    dataset = {"s3": reviews, "sha256": hashlib.sha256(content).hexdigest()}
+    sections = {key: config[key] for key in ("base_model", "tokenization", "training", "gate")}
+    cluster = Cluster(COMPILED, f"{clusters}/artifacts", "8f6b3ad2-run", variables)
+    cluster.run({"store": clusters, "name": "hotels", "dataset": dataset, **sections})
+    ran = [execution.task.replace("-", "_") for execution in cluster.executions]
+    assert sorted(ran) == sorted([*STEPS, "notify_run"])
+    artifacts = {name for each in cluster.executions for name in each.artifacts}
+    assert {"verdict", "page"} <= artifacts
+
+    [ours] = promotions.history(clusters, "hotels")
+    theirs = promotions.history(laptops, "hotels")[0]
+    assert ours.run == "8f6b3ad2-run"
+    assert ours.version == theirs.version
+    release = promotions.release(clusters, "hotels", ours.version)
+    twin = promotions.release(laptops, "hotels", theirs.version)
+    assert release is not None
+    assert twin is not None
+    for key in ("fingerprint", "labels", "max_length"):
+        assert release[key] == twin[key]
+    assert [file["path"] for file in release["files"]] == [file["path"] for file in twin["files"]]
+    for key in ("model", "dataset", "tokenized", "base_model", "evaluation"):
+        place, original = release["lineage"][key], twin["lineage"][key]
+        assert place == original.replace(laptops, clusters, 1)
+    storage.client.cache_clear()
 
 
 def test_an_identical_run_does_no_work_and_says_why(laptop: Laptop) -> None:
