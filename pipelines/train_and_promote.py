@@ -48,9 +48,13 @@ def train_and_promote(
     """
     rows = download_dataset(store=store, settings=dataset)
     model = download_model(store=store, settings=base_model)
-    texts = validate_dataset(store=store, dataset=rows.output, settings=validation)
+    # It looks at who the champion is, which is no input of it; its own cache is on S3.
+    validated = validate_dataset(
+        store=store, dataset=rows.output, name=name, settings=validation
+    ).set_caching_options(False)
+    texts = validated.outputs["dataset"]
     tokens = tokenize_dataset(
-        store=store, dataset=texts.output, base_model=model.output, settings=tokenization
+        store=store, dataset=texts, base_model=model.output, settings=tokenization
     )
     candidate = finetune_model(
         store=store, tokenized=tokens.output, base_model=model.output, settings=training
@@ -59,7 +63,7 @@ def train_and_promote(
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     # These depend on who the champion is, which is no input of theirs: KFP may not reuse them.
     evaluation = evaluate_model(
-        store=store, model=candidate.output, dataset=texts.output, name=name
+        store=store, model=candidate.output, dataset=texts, name=name
     ).set_caching_options(False)
     verdict = gate_model(
         store=store,
@@ -67,14 +71,19 @@ def train_and_promote(
         run=run,
         job=job,
         model=candidate.output,
-        dataset=texts.output,
+        dataset=texts,
         evaluation=evaluation.outputs["candidate"],
         champion_evaluation=evaluation.outputs["champion"],
         settings=gate,
     ).set_caching_options(False)
     decision = verdict.outputs["Output"]
     report_run(
-        store=store, run=run, job=job, dataset=texts.output, decision=decision
+        store=store,
+        run=run,
+        job=job,
+        dataset=texts,
+        drift=validated.outputs["drift"],
+        decision=decision,
     ).set_caching_options(False)
     with dsl.If(decision != "rejected", name="unless-rejected"):
         promote_model(

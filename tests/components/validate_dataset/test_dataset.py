@@ -1,3 +1,5 @@
+import random
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,14 @@ from serving.errors import InputError
 Rows = list[tuple[str | None, str | None, str | None]]
 
 
+def text(number: int) -> str:
+    """No two of them are alike."""
+    return f"Text {sha256(str(number).encode()).hexdigest()[:24]}"
+
+
 def clean(count: int = 200, split: str | None = None) -> Rows:
-    return [(f"text number {n}", "ab"[n % 2], split) for n in range(count)]
+    labels = random.Random(0).sample("ab" * (count // 2), count)
+    return [(text(n), labels[n], split) for n in range(count)]
 
 
 def publish(store: str, tmp_path: Path, rows: Rows, **facts: Any) -> str:
@@ -56,7 +64,8 @@ def test_rows_sorted_by_label_still_give_every_split_every_class(
     }
     for part in splits.values():
         assert part["label"].value_counts(normalize=True)["a"] == pytest.approx(0.5)
-    assert manifest["findings"] == []
+    assert [each["name"] for each in manifest["findings"]] == ["sorted_by_label"]
+    assert finding(manifest, "sorted_by_label")["rows"] == ["d.csv:101"]
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(store: str, tmp_path: Path) -> None:
@@ -72,7 +81,7 @@ def test_missing_duplicate_and_conflicting_rows_are_dropped_and_named(
         (None, "a", None),
         ("  ", "b", None),
         ("no label", None, None),
-        ("Text  NUMBER 4", "a", None),
+        (f"  {text(4).upper()} ", clean()[4][1], None),
         ("both", "a", None),
         ("Ｂoth", "b", None),
     ]
@@ -85,16 +94,16 @@ def test_missing_duplicate_and_conflicting_rows_are_dropped_and_named(
 
 
 def test_a_rule_may_warn_or_fail_instead(store: str, tmp_path: Path) -> None:
-    rows: Rows = [*clean(), ("text number 0", "a", None)]
+    rows: Rows = [*clean(), clean()[0]]
     manifest, splits = run(store, tmp_path, rows, duplicates="warn")
     assert finding(manifest, "duplicates")["action"] == "kept"
     assert sum(len(part) for part in splits.values()) == 201
-    with pytest.raises(InputError, match=r"d\.csv:201.*validation\.duplicates to drop"):
+    with pytest.raises(InputError, match=r"d\.csv:201.*validation\.duplicates to another"):
         run(store, tmp_path, rows, duplicates="fail")
 
 
 def test_given_splits_stay_and_leaked_training_rows_leave(store: str, tmp_path: Path) -> None:
-    rows = [*clean(100, "train"), *clean(10, "test")]
+    rows = [*clean(100, "train"), *((each, label, "test") for each, label, _ in clean(100)[:10])]
     manifest, splits = run(store, tmp_path, rows)
     assert finding(manifest, "leakage")["count"] == 10
     assert sorted(splits["test"]["row"]) == list(range(101, 111))
