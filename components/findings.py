@@ -53,14 +53,18 @@ class Ledger:
         repaired: str = "dropped",
         kept: str = "kept",
         detail: dict[str, Any] | None = None,
+        count: int | None = None,
     ) -> bool:
         """Note a finding unless there is none or it is ignored; True where repair is asked for.
+
+        `places` are its rows; `count` says how many they are where only the first are known.
 
         A finding whose rule is `fail` is repaired too, so that those behind it are found as well;
         `settle` refuses the data then.
         """
         found = list(places)
-        if rule == "ignore" or not found:
+        count = len(found) if count is None else count
+        if rule == "ignore" or not count:
             return False
         mended = rule in ("repair", "fail")
         self.places[name] = found
@@ -69,8 +73,8 @@ class Ledger:
                 name=name,
                 sentence=sentence,
                 rule=rule,
-                count=len(found),
-                share=len(found) / max(total, 1),
+                count=count,
+                share=count / max(total, 1),
                 action=repaired if rule == "repair" else "refused" if rule == "fail" else kept,
                 rows=[f"{file}:{row}" for file, row in found[:ROWS_NAMED]],
                 detail=detail or {},

@@ -1,6 +1,7 @@
 """Immutable folders on S3: files first, manifest last; a folder without one does not exist."""
 
 from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,6 +42,11 @@ def publish(folder: Path, uri: str, facts: dict[str, Any]) -> Manifest:
     Safe to repeat and to race: the same fingerprint means the same content, and the manifest is
     created once. A repeated upload sends what is not there yet.
     """
+    return seal(uri, facts, publish_files(folder, uri))
+
+
+def publish_files(folder: Path, uri: str) -> list[dict[str, Any]]:
+    """Upload every file of `folder` that is not there yet; returns a manifest's entries."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     stored = list_etags(uri)
     files: dict[str, dict[str, Any]] = {}
@@ -54,7 +60,15 @@ def publish(folder: Path, uri: str, facts: dict[str, Any]) -> Manifest:
     side_by_side(send, [(path,) for path in small])
     for path in large:  # its parts go side by side
         send(path)
-    manifest: Manifest = {**facts, "files": [files[name] for name in sorted(files)]}
+    return list(files.values())
+
+
+def seal(uri: str, facts: dict[str, Any], files: Iterable[dict[str, Any]]) -> Manifest:
+    """Write the manifest of a folder whose files are there: now it exists for every reader.
+
+    A file is `{"path", "size", "sha256"}`.
+    """
+    manifest: Manifest = {**facts, "files": sorted(files, key=itemgetter("path"))}
     create_json(f"{uri}/{MANIFEST}", manifest)
     return existing(uri)
 

@@ -14,6 +14,7 @@ from components.validate_dataset.labels import SINGLE
 from components.validate_dataset.settings import ValidationSettings
 
 STEP = "validate_dataset"
+ROWS_A_GROUP = 10_000
 COLUMNS = ("row", "file", "text", "text_pair", "label")
 
 
@@ -56,7 +57,10 @@ def validate(store: str, dataset: str, settings: ValidationSettings) -> str:
         target.mkdir()
         for name, part in parts.items():
             columns = [column for column in COLUMNS if column in part]
-            part[columns].to_parquet(target / f"{name}.parquet", index=False)
+            # In groups, so that tokenization can read a stretch of a large split.
+            part[columns].to_parquet(
+                target / f"{name}.parquet", index=False, row_group_size=ROWS_A_GROUP
+            )
         _every_row(ledger).to_parquet(target / "findings.parquet", index=False)
         for finding in ledger.findings:
             say(STEP, f"{finding.count} row(s) with {finding.sentence}: {finding.action}")
