@@ -20,8 +20,9 @@ _SOURCE_FIELDS = {"hub", "path", "url", "s3", "pypi", "sha256"}
 def download(store: str, settings: DatasetSettings) -> str:
     """Write the dataset's rows to S3; returns the address of their folder.
 
-    Columns: row int64 (the line or row in the source), file, text, label, split and, for pairs,
-    text_pair, all strings or null. Raises InputError for a source that cannot be read as told.
+    Columns: row int64 (the line or row in the source), file, text, label (a string, a list of
+    strings, or a double, by problem type), split and, where named, text_pair and group; null where
+    the source has nothing. Raises InputError for a source that cannot be read as told.
     """
     work = settings.model_dump(mode="json", exclude_defaults=True)
     with workspace(STEP, fingerprint(work, code=[], libraries=[])) as scratch:
@@ -89,4 +90,9 @@ def _write(
             "dataset.label_bins). Check the source and the settings."
         )
     labels = settings.label_order() or sorted(rows.labels)
-    return {"rows": count, "left_out": rows.left_out, "labels": labels}
+    return {
+        "rows": count,
+        "left_out": rows.left_out,
+        "problem_type": settings.problem_type,
+        "labels": labels,
+    }

@@ -40,8 +40,11 @@ def strata(rows: pd.DataFrame, problem_type: str) -> "pd.Series[str]":
         tenths = pd.qcut(ranks, min(QUANTILES, max(len(rows) // 10, 1)), labels=False)
         return "tenth " + tenths.astype(str)
     sizes = counts(rows, problem_type)
+    bare = int((rows["label"].str.len() == 0).sum())
+    # A few rows without any label are no kind of their own, which each split would need.
+    none = "(none)" if bare >= QUANTILES or not sizes else max(sizes, key=lambda name: sizes[name])
     return rows["label"].map(
-        lambda names: min(names, key=lambda name: (sizes[name], name)) if len(names) else "(none)"
+        lambda names: min(names, key=lambda name: (sizes[name], name)) if len(names) else none
     )
 
 
