@@ -12,7 +12,7 @@ from components.tokenize_dataset.shards import Shard, write
 if TYPE_CHECKING:
     from serving.encoding import Encoder
 
-WORTH_PROCESSES = 100_000
+WORTH_PROCESSES = 200_000
 """Rows; a process takes seconds to import torch."""
 _encoder: "Encoder | None" = None
 

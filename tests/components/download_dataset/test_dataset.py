@@ -5,9 +5,8 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -19,6 +18,7 @@ from components import folders, storage
 from components.download_dataset.dataset import download
 from components.download_dataset.settings import DatasetSettings
 from serving.errors import InputError
+from tests.components.servers import listening
 
 CSV = 'label,review\n1,"干净，\n""很好"""\n0,太吵\n'
 
@@ -45,13 +45,11 @@ EXPECTED = [('干净，\n"很好"', "1"), ("太吵", "0")]
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
-    class Quiet(SimpleHTTPRequestHandler):
+    class Files(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with listening(partial(Files, directory=str(tmp_path))) as url:
+        yield url
 
 
 def test_a_csv_keeps_quoted_newlines_and_tells_lines_as_an_editor_does(
