@@ -110,6 +110,50 @@ def test_given_splits_stay_and_leaked_training_rows_leave(store: str, tmp_path: 
     assert len(splits["train"]) + len(splits["validation"]) == 90
 
 
+def test_odd_texts_are_told_and_dropped_where_the_rule_says_so(store: str, tmp_path: Path) -> None:
+    odd: Rows = [("bad \ufffd here", "a", None), ("x", "b", None), ("Это другой язык", "a", None)]
+    odd.append((clean()[0][0] + "!", clean()[0][1], None))
+    manifest, splits = run(store, tmp_path, [*clean(), *odd])
+    assert finding(manifest, "broken_text")["rows"] == ["d.csv:201"]
+    assert finding(manifest, "short_text")["rows"] == ["d.csv:202"]
+    assert finding(manifest, "foreign_script")["rows"] == ["d.csv:203"]
+    assert finding(manifest, "near_duplicates")["rows"] == ["d.csv:204"]
+    together = [{1, 204} <= set(part["row"]) for part in splits.values()]
+    assert sorted(together) == [False, False, True]
+    rules = dict.fromkeys(("broken_text", "short_text", "foreign_script"), "repair")
+    _, splits = run(store, tmp_path, [*clean(), *odd], **rules)
+    assert sum(len(part) for part in splits.values()) == 201
+    assert pd.read_parquet(tmp_path / "back" / "findings.parquet")["row"].tolist() == [
+        201,
+        202,
+        203,
+        204,
+    ]
+    assert b"d.csv:203" in (tmp_path / "back" / "report.html").read_bytes()
+
+
+def test_training_texts_that_are_nearly_test_texts_leave(store: str, tmp_path: Path) -> None:
+    rows: Rows = [*clean(100, "train"), *((f"{t}.", a, "test") for t, a, _ in clean(100)[:10])]
+    rows[10:10] = [(f"{t}!!", a, "validation") for t, a, _ in clean(100)[20:30]]
+    manifest, splits = run(store, tmp_path, rows)
+    assert finding(manifest, "near_leakage")["count"] == 20
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 80,
+        "validation": 10,
+        "test": 10,
+    }
+
+
+def test_all_rules_that_fail_are_told_at_once(store: str, tmp_path: Path) -> None:
+    rows: Rows = [*clean(), clean()[0], ("x", "a", None), *[(text(n), "c", None) for n in (900,)]]
+    rules = dict.fromkeys(("duplicates", "short_text", "imbalance"), "fail")
+    with pytest.raises(InputError) as error:
+        run(store, tmp_path, rows, **rules)
+    for told in ("d.csv:201", "d.csv:202", "the rarest label, c", "validation.imbalance"):
+        assert told in str(error.value)
+    assert storage.list_keys(f"{store}/validated") == []
+
+
 def test_labels_keep_the_order_that_the_source_gives(store: str, tmp_path: Path) -> None:
     dataset = publish(store, tmp_path, clean(), labels=["b", "a", "unused"])
     uri = validate(store, dataset, ValidationSettings())
