@@ -1,18 +1,19 @@
 """Immutable folders on S3: files first, manifest last; a folder without one does not exist."""
 
-import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from components.fingerprint import sha256_of
-from components.storage import TRANSFERS, client, create_json, errors, read_json, split
+from components.storage import client, create_json, errors, list_etags, read_json, split
+from components.transfers import PART, download, side_by_side, upload
 from serving.errors import InputError
 
 MANIFEST = "manifest.json"
 
 Manifest = dict[str, Any]
+_File = TypeVar("_File")
 
 
 def manifest_of(uri: str, name: str = MANIFEST) -> Manifest | None:
@@ -35,29 +36,39 @@ def existing(uri: str) -> Manifest:
     return manifest
 
 
-def publish(
-    folder: Path, uri: str, facts: dict[str, Any], copied: Sequence[dict[str, Any]] = ()
-) -> Manifest:
+def publish(folder: Path, uri: str, facts: dict[str, Any]) -> Manifest:
     """Upload every file of `folder`, then its manifest with `facts`.
 
-    The manifest also lists `copied`, entries of files that `copy` brought there already. Safe to
-    repeat and to race: the same fingerprint means the same content, and the manifest is created
-    once.
+    Safe to repeat and to race: the same fingerprint means the same content, and the manifest is
+    created once. A repeated upload sends what is not there yet.
     """
+    return seal(uri, facts, publish_files(folder, uri))
+
+
+def publish_files(folder: Path, uri: str) -> list[dict[str, Any]]:
+    """Upload every file of `folder` that is not there yet; returns a manifest's entries."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = [path.relative_to(folder).as_posix() for path in paths]
+    stored = list_etags(uri)
+    files: dict[str, dict[str, Any]] = {}
 
-    def upload(path: Path, name: str) -> None:
-        bucket, key = split(f"{uri}/{name}")
-        with errors(f"{uri}/{name}"):
-            client().upload_file(str(path), bucket, key)
+    def send(path: Path) -> None:
+        name = path.relative_to(folder).as_posix()
+        sha256 = upload(path, f"{uri}/{name}", stored.get(name))
+        files[name] = {"path": name, "size": path.stat().st_size, "sha256": sha256}
 
-    _side_by_side(upload, list(zip(paths, names, strict=True)))
-    files = [
-        {"path": name, "size": path.stat().st_size, "sha256": sha256_of(path)}
-        for path, name in zip(paths, names, strict=True)
-    ]
-    manifest: Manifest = {**facts, "files": [*copied, *files]}
+    small, large = _by_size((path, path.stat().st_size) for path in paths)
+    side_by_side(send, [(path,) for path in small])
+    for path in large:  # its parts go side by side
+        send(path)
+    return list(files.values())
+
+
+def seal(uri: str, facts: dict[str, Any], files: Iterable[dict[str, Any]]) -> Manifest:
+    """Write the manifest of a folder whose files are there: now it exists for every reader.
+
+    A file is `{"path", "size", "sha256"}`.
+    """
+    manifest: Manifest = {**facts, "files": sorted(files, key=itemgetter("path"))}
     create_json(f"{uri}/{MANIFEST}", manifest)
     return existing(uri)
 
@@ -69,31 +80,17 @@ def fetch(uri: str, folder: Path, manifest: Manifest | None = None) -> Manifest:
     """
     manifest = manifest or existing(uri)
 
-    def download(entry: dict[str, Any]) -> None:
+    def receive(entry: dict[str, Any]) -> None:
         target = folder / entry["path"]
         if not target.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"the manifest of {uri} names {entry['path']!r}, outside the folder.")
-        if target.is_file() and sha256_of(target) == entry["sha256"]:
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        bucket, key = split(f"{uri}/{entry['path']}")
-        digest = hashlib.sha256()
-        with errors(f"{uri}/{entry['path']}"):
-            body = client().get_object(Bucket=bucket, Key=key)["Body"]
-            with partial.open("wb") as file:
-                for block in body.iter_chunks(1 << 20):
-                    digest.update(block)
-                    file.write(block)
-        if digest.hexdigest() != entry["sha256"]:
-            partial.unlink()
-            raise InputError(
-                f"{uri}/{entry['path']} does not have the SHA-256 that its manifest records: the "
-                "object was changed or damaged. Delete the folder on S3 and run the step again."
-            )
-        partial.replace(target)
+        if not (target.is_file() and sha256_of(target) == entry["sha256"]):
+            download(f"{uri}/{entry['path']}", target, size=entry["size"], sha256=entry["sha256"])
 
-    _side_by_side(download, [(entry,) for entry in manifest["files"]])
+    small, large = _by_size((entry, entry["size"]) for entry in manifest["files"])
+    side_by_side(receive, [(entry,) for entry in small])
+    for entry in large:
+        receive(entry)
     return manifest
 
 
@@ -106,10 +103,11 @@ def copy(source: str, target: str, manifest: Manifest) -> None:
         with errors(f"{source}/{entry['path']}"):
             client().copy({"Bucket": from_bucket, "Key": from_key}, bucket, key)
 
-    _side_by_side(copy_one, [(entry,) for entry in manifest["files"]])
+    side_by_side(copy_one, [(entry,) for entry in manifest["files"]])
 
 
-def _side_by_side(work: Callable[..., None], arguments: list[tuple[Any, ...]]) -> None:
-    with ThreadPoolExecutor(TRANSFERS) as pool:
-        for future in [pool.submit(work, *each) for each in arguments]:
-            future.result()
+def _by_size(files: Iterable[tuple[_File, int]]) -> tuple[list[_File], list[_File]]:
+    """Those that move in one request, and those that move in parts."""
+    known = list(files)
+    small = [file for file, size in known if size <= PART]
+    return small, [file for file, size in known if size > PART]

@@ -164,12 +164,17 @@ def json_bytes(document: Any) -> bytes:
 
 def list_keys(uri: str) -> list[str]:
     """Keys under a prefix, relative to it and sorted (servers differ in their order)."""
+    return sorted(list_etags(uri))
+
+
+def list_etags(uri: str) -> dict[str, str]:
+    """ETags, without their quotes, of the objects under a prefix, by key relative to it."""
     bucket, prefix = split(uri)
     prefix = f"{prefix}/" if prefix else ""
     with errors(uri):
         pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-    return sorted(key.removeprefix(prefix) for key in keys)
+        found = [item for page in pages for item in page.get("Contents", [])]
+    return {item["Key"].removeprefix(prefix): item["ETag"].strip('"') for item in found}
 
 
 def list_folders(uri: str) -> list[str]:

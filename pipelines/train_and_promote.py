@@ -45,8 +45,8 @@ def steps(
     """
     rows = download_dataset(store=store, settings=dataset)
     model = download_model(store=store, settings=base_model)
-    validated = validate_dataset(store=store, dataset=rows.output, settings=validation)
-    texts = validated.output
+    validated = validate_dataset(store=store, dataset=rows.output, name=name, settings=validation)
+    texts = validated.outputs["dataset"]
     tokens = tokenize_dataset(
         store=store, dataset=texts, base_model=model.output, settings=tokenization
     )
@@ -70,7 +70,14 @@ def steps(
         settings=gate,
     )
     decision = verdict.outputs["Output"]
-    report = report_run(store=store, run=run, job=job, dataset=texts, decision=decision)
+    report = report_run(
+        store=store,
+        run=run,
+        job=job,
+        dataset=texts,
+        drift=validated.outputs["drift"],
+        decision=decision,
+    )
     with dsl.If(decision != "rejected", name="unless-rejected"):
         promoted = promote_model(store=store, name=name, run=run, job=job, settings=promotion)
 

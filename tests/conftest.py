@@ -4,14 +4,18 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
 from components import storage
 from pipelines import object_store
+
+if TYPE_CHECKING:
+    from serving.encoding import Encoder
 
 WORDS = {
     "praise": ["wonderful", "lovely", "clean", "friendly", "superb", "quiet"],
@@ -107,3 +111,12 @@ def hotel_rows(count: int, seed: int = 0) -> list[tuple[str, str]]:
         chance.shuffle(words)
         rows[" ".join(words)] = label
     return list(rows.items())
+
+
+def write_tokens(source: Path, folder: Path, encoder: "Encoder", labels: Iterable[str]) -> None:
+    """Tokenize the texts of one split, as tokenize_dataset does, to `folder`."""
+    from components.tokenize_dataset import shards
+
+    for shard in shards.plan(source, source.stem):
+        (folder / shard.name).parent.mkdir(parents=True, exist_ok=True)
+        shards.write(shard, folder / shard.name, encoder, shards.SINGLE, list(labels))

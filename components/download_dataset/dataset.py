@@ -10,6 +10,7 @@ from components.console import say
 from components.download_dataset.parts import Part, parts
 from components.download_dataset.settings import DatasetSettings
 from components.fingerprint import fingerprint
+from components.workspace import workspace
 from serving.errors import InputError
 
 STEP = "download_dataset"
@@ -19,11 +20,12 @@ _SOURCE_FIELDS = {"hub", "path", "url", "s3", "pypi", "sha256"}
 def download(store: str, settings: DatasetSettings) -> str:
     """Write the dataset's rows to S3; returns the address of their folder.
 
-    Columns: row int64 (the line or row in the source), file, text, label, split and, for pairs,
-    text_pair, all strings or null. Raises InputError for a source that cannot be read as told.
+    Columns: row int64 (the line or row in the source), file, text, label (a string, a list of
+    strings, or a double, by problem type), split and, where named, text_pair and group; null where
+    the source has nothing. Raises InputError for a source that cannot be read as told.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
+    work = settings.model_dump(mode="json", exclude_defaults=True)
+    with workspace(STEP, fingerprint(work, code=[], libraries=[])) as scratch:
         files = [] if settings.hub else parts(settings, scratch, STEP)
         source = [part.identity for part in files] or [_hub_identity(settings)]
         identity = fingerprint(
@@ -41,7 +43,7 @@ def download(store: str, settings: DatasetSettings) -> str:
             say(STEP, f"cached: {uri} (same source, same settings)")
             return uri
         target = scratch / "target"
-        target.mkdir()
+        target.mkdir(exist_ok=True)
         counts = _write(settings, source, files, target)
         facts = {"kind": "dataset", "fingerprint": identity, "source": source, **counts}
         folders.publish(target, uri, facts)
@@ -88,4 +90,9 @@ def _write(
             "dataset.label_bins). Check the source and the settings."
         )
     labels = settings.label_order() or sorted(rows.labels)
-    return {"rows": count, "left_out": rows.left_out, "labels": labels}
+    return {
+        "rows": count,
+        "left_out": rows.left_out,
+        "problem_type": settings.problem_type,
+        "labels": labels,
+    }

@@ -22,6 +22,11 @@ def codec(name: str) -> str:
 
 def not_encoded(path: Path, name: str) -> InputError:
     """The error that tells the first byte of the file which is not in the encoding."""
+    with path.open("rb") as file:
+        if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return InputError(
+                f"{path.name} is not {name}: it begins as UTF-16. Set dataset.encoding: utf-16."
+            )
     decoder = codecs.getincrementaldecoder(codec(name))()
     offset, lines = 0, 1
     with path.open("rb") as file:

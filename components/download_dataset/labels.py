@@ -54,6 +54,48 @@ def label_name(
     return text, True
 
 
+def label_list(
+    value: Any, separator: str | None, names: Mapping[str, str], place: str
+) -> list[str] | None:
+    """The names of all labels of a row, sorted and each once; None where the row has no value.
+
+    A list, or a text cut at `separator`; an empty list says that no label applies. Raises
+    InputError for anything else.
+    """
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str):
+        if separator is None:
+            raise InputError(
+                f"{place} has the text {value[:40]!r} as labels, where a list belongs. Set "
+                "dataset.label_separator to what stands between the names."
+            )
+        value = value.split(separator)
+    if not isinstance(value, list):
+        raise InputError(
+            f"{place} has a {type(value).__name__} as labels. Give lists, or texts with "
+            "dataset.label_separator."
+        )
+    found = [label_name(each, names, {}, place)[0] for each in value]
+    return sorted({name for name in found if name is not None})
+
+
+def number(value: Any, place: str) -> float | None:
+    """The label as a finite number; None where the row has none. Raises InputError for others."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    try:
+        found = float(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{place} has the label {value!r}, which is no number, and dataset.problem_type is "
+            "regression. Mend the row."
+        ) from error
+    if not math.isfinite(found):
+        raise InputError(f"{place} has the label {value!r}, which cannot be learned. Mend the row.")
+    return found
+
+
 def _binned(text: str, bins: Mapping[str, Bin], place: str) -> tuple[str | None, bool]:
     try:
         number = float(text)

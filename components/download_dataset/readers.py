@@ -102,6 +102,11 @@ def _separated(path: Path, settings: DatasetSettings, delimiter: str) -> Iterato
 
 
 def _header(values: list[str], path: Path) -> list[str]:
+    if any("\0" in value for value in values):
+        raise InputError(
+            f"the header of {path.name} has NUL bytes, as UTF-16 has when it is read as another "
+            "encoding. Set dataset.encoding: utf-16-le (or utf-16-be)."
+        )
     names = [value.strip() for value in values]
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:

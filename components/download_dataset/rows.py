@@ -9,12 +9,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.download_dataset.labels import label_name
+from components.download_dataset.labels import label_list, label_name, number
 from components.download_dataset.readers import Row
 from components.download_dataset.settings import DatasetSettings
 from serving.errors import InputError
 
 ROWS_A_GROUP = 10_000
+_LABELS = {
+    "single_label_classification": pa.string(),
+    "multi_label_classification": pa.list_(pa.string()),
+    "regression": pa.float64(),
+}
 _SPLITS = {
     "train": "train",
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -36,29 +41,50 @@ class Rows:
         """Rows of one file; `label` and `split`, where given, hold for all of them."""
         settings = self._settings
         wanted = settings.wanted_columns(labelled=label is not None)
-        for count, (number, values) in enumerate(rows):
-            place = f"{file}:{number}"
+        for count, (at, values) in enumerate(rows):
+            place = f"{file}:{at}"
             if count == 0:
                 _check_columns(values, wanted, file)
-            name, stays = label, True
-            if label is None:
-                value = _scalar(values.get(settings.label), settings.label, place)
-                name, stays = label_name(value, settings.label_names, settings.label_bins, place)
+            target, stays = self._target(values, label, place)
             if not stays:
                 self.left_out += 1
                 continue
-            if name is not None:
-                self.labels.add(name)
             row = {
-                "row": number,
+                "row": at,
                 "file": file,
                 "text": _text(values, settings.text, place),
-                "label": name,
+                "label": target,
                 "split": _split(values, settings.split, place) if settings.split else split,
             }
             if settings.text_pair:
                 row["text_pair"] = _text(values, settings.text_pair, place)
+            if settings.group:
+                row["group"] = _text(values, settings.group, place)
             yield row
+
+    def _target(
+        self, values: dict[str, Any], label: str | None, place: str
+    ) -> tuple[str | list[str] | float | None, bool]:
+        """The row's label as its problem type has it, and whether the row stays."""
+        settings = self._settings
+        several = settings.problem_type == "multi_label_classification"
+        if label is not None:
+            self.labels.add(label)
+            return [label] if several else label, True
+        value = values.get(settings.label)
+        if several:
+            separator = settings.label_separator
+            found = label_list(value, separator, settings.label_names, place)
+            self.labels.update(found or [])
+            return found, True
+        value = _scalar(value, settings.label, place)
+        if settings.problem_type == "regression":
+            self.labels.add(settings.label)  # the name of the model's one output
+            return number(value, place), True
+        name, stays = label_name(value, settings.label_names, settings.label_bins, place)
+        if stays and name is not None:
+            self.labels.add(name)
+        return name, stays
 
 
 def write(rows: Iterable[dict[str, Any]], path: Path, settings: DatasetSettings) -> int:
@@ -69,8 +95,11 @@ def write(rows: Iterable[dict[str, Any]], path: Path, settings: DatasetSettings)
     schema = pa.schema(
         [
             ("row", pa.int64()),
-            *((name, pa.string()) for name in ("file", "text", "label", "split")),
+            *((name, pa.string()) for name in ("file", "text")),
+            ("label", _LABELS[settings.problem_type]),
+            ("split", pa.string()),
             *([("text_pair", pa.string())] if settings.text_pair else []),
+            *([("group", pa.string())] if settings.group else []),
         ]
     )
     if settings.limit is not None:

@@ -11,6 +11,7 @@ from components.sources.settings import HubDatasetSource, MemberPath, PyPISource
 
 Split = Literal["train", "validation", "test"]
 Format = Literal["csv", "tsv", "jsonl", "parquet", "text"]
+ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 Places = str | dict[Split, str]
 """One place, or one for each split."""
 
@@ -65,6 +66,12 @@ class DatasetSettings(BaseModel):
     label: str = "label"
     split: str | None = None
     """Column that names each row's split: train, validation (dev, val, valid) or test."""
+    group: str | None = None
+    """Column whose equal values stay in one split: the same hotel, the same author."""
+    problem_type: ProblemType = "single_label_classification"
+    """Transformers' own words. Regression takes numbers as labels; with several labels a row, the
+    column holds lists, or texts with `label_separator` between the names."""
+    label_separator: Annotated[str, Field(min_length=1)] | None = None
     label_names: Annotated[dict[str, str], BeforeValidator(_plain_keys)] = {}
     """Name for each value of the label column."""
     label_bins: dict[str, Bin] = {}
@@ -119,10 +126,26 @@ class DatasetSettings(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _has_labels_of_its_kind(self) -> "DatasetSettings":
+        several = self.problem_type == "multi_label_classification"
+        if self.label_separator is not None and not several:
+            raise ValueError("label_separator goes with problem_type: multi_label_classification")
+        if several and self.label_bins:
+            raise ValueError("label_bins makes one label of a number, not several")
+        constant = any(member.label is not None for member in self.members)
+        if self.problem_type == "regression" and (self.label_names or self.label_bins or constant):
+            raise ValueError(
+                "problem_type: regression learns the numbers themselves; leave label_names, "
+                "label_bins and labels of members out"
+            )
+        return self
+
     def wanted_columns(self, *, labelled: bool) -> list[str]:
         """Columns to read of a file; a `labelled` one has its label in the config."""
         label = None if labelled else self.label
-        return [n for n in (self.text, self.text_pair, label, self.split) if n is not None]
+        columns = (self.text, self.text_pair, label, self.split, self.group)
+        return [name for name in columns if name is not None]
 
     def label_order(self) -> list[str]:
         """Label names that the config gives, by rising value, range or place; empty for none.

@@ -1,7 +1,7 @@
 """A base model's weights, tokenizer and config to `base-models/<fingerprint>/`; no code travels."""
 
 import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,9 @@ from components.console import say
 from components.download_model.contents import PATTERNS, check, model_type, travels
 from components.download_model.settings import ModelSettings
 from components.fingerprint import fingerprint, sha256_of
+from components.transfers import download as download_object
+from components.transfers import side_by_side
+from components.workspace import workspace
 from serving.errors import InputError
 
 STEP = "download_model"
@@ -30,10 +33,10 @@ def download(store: str, settings: ModelSettings) -> str:
     if folders.manifest_of(uri) is not None:
         say(STEP, f"cached: {uri} (same source)")
         return uri
-    with tempfile.TemporaryDirectory() as scratch:
-        target = Path(scratch) / "model"
-        target.mkdir()
-        _fetch(settings, source, target, Path(scratch))
+    with workspace(STEP, identity) as scratch:
+        target = scratch / "model"
+        target.mkdir(exist_ok=True)
+        _fetch(settings, source, target, scratch)
         kind = model_type(target)
         if settings.architecture is None:
             check(target, _safetensors_elsewhere(settings, target))
@@ -87,11 +90,18 @@ def _fetch(settings: ModelSettings, source: dict[str, Any], target: Path, scratc
         for path in _files(settings.path):
             shutil.copyfile(path, target / path.name)
     else:
-        for key in source["objects"]:
-            uri = f"{str(settings.s3).rstrip('/')}/{key}"
-            bucket, name = storage.split(uri)
-            with storage.errors(uri):
-                storage.client().download_file(bucket, name, str(target / key))
+        fetch = partial(_fetch_object, str(settings.s3).rstrip("/"), target)
+        side_by_side(fetch, list(source["objects"].items()))
+
+
+def _fetch_object(folder: str, target: Path, key: str, etag: str) -> None:
+    if (target / key).is_file():  # left whole by a try that was killed later
+        return
+    uri = f"{folder}/{key}"
+    bucket, name = storage.split(uri)
+    with storage.errors(uri):
+        size = storage.client().head_object(Bucket=bucket, Key=name)["ContentLength"]
+    download_object(uri, target / key, size=size, etag=etag)
 
 
 def _files(place: str) -> list[Path]:
@@ -106,12 +116,8 @@ def _files(place: str) -> list[Path]:
 
 def _objects(uri: str) -> dict[str, str]:
     """ETags of the model's files by name; those in folders within are not the model's."""
-    objects = {}
-    for key in storage.list_keys(uri):
-        if "/" not in key and travels(key):
-            bucket, path = storage.split(f"{uri.rstrip('/')}/{key}")
-            with storage.errors(uri):
-                objects[key] = storage.client().head_object(Bucket=bucket, Key=path)["ETag"]
+    stored = storage.list_etags(uri.rstrip("/"))
+    objects = {key: stored[key] for key in sorted(stored) if "/" not in key and travels(key)}
     if not objects:
         raise InputError(
             f"{uri} holds no files of a Hugging Face model (config.json, *.safetensors, "

@@ -49,6 +49,6 @@ def export(store: str, model: str, dataset: str, settings: ExportSettings) -> st
             "serving": chosen.model_dump(),
         }
         folders.copy(model, uri, finetuned)
-        folders.publish(added, uri, facts, copied=finetuned["files"])
+        folders.seal(uri, facts, [*finetuned["files"], *folders.publish_files(added, uri)])
     say(STEP, f"{chosen.why}: {uri}")
     return uri

@@ -49,8 +49,8 @@ def train(work: Path, settings: TrainingSettings, labels: list[str]) -> None:
     trainer = _LengthGroupedTrainer(
         model=model,
         args=arguments,
-        train_dataset=Dataset.from_parquet(str(work / "tokenized" / "train.parquet")),
-        eval_dataset=Dataset.from_parquet(str(work / "tokenized" / "validation.parquet")),
+        train_dataset=_rows(work / "tokenized" / "train.parquet"),
+        eval_dataset=_rows(work / "tokenized" / "validation.parquet"),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         compute_metrics=scores,
@@ -67,6 +67,10 @@ def train(work: Path, settings: TrainingSettings, labels: list[str]) -> None:
         as_fp32(work / "output")
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
+
+
+def _rows(shards: Path) -> Any:
+    return Dataset.from_parquet(sorted(map(str, shards.glob("*.parquet"))))
 
 
 LAST_STEP_ALONE = 1 << 40

@@ -8,7 +8,7 @@ from components.images import TRAINER_IMAGE
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def report_run(
-    store: str, run: str, job: str, dataset: str, decision: str, page: Output[HTML]
+    store: str, run: str, job: str, dataset: str, drift: str, decision: str, page: Output[HTML]
 ) -> None:
     """Draw the run as one page.
 
@@ -17,6 +17,7 @@ def report_run(
         run: Id of the run, or '' for that of the KFP run, whose verdict is reported.
         job: Id of the KFP run.
         dataset: S3 address of the validated dataset.
+        drift: S3 address of the comparison with the champion's dataset, or ''.
         decision: The gate's decision; it makes the report wait for the gate.
         page: The report.
     """
@@ -26,4 +27,4 @@ def report_run(
     from components.report_run.report import report
 
     with step("report_run"):
-        Path(page.path).write_bytes(report(store, run or job, dataset))
+        Path(page.path).write_bytes(report(store, run or job, dataset, drift))

@@ -4,16 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from components import folders, storage
+from components import folders, pages, storage
 from components.console import say
 from serving.errors import InputError
 
 STEP = "report_run"
 
 
-def report(store: str, run: str, dataset: str) -> bytes:
+def report(store: str, run: str, dataset: str, drift: str) -> bytes:
     """Write `runs/<run>/report.html`; returns the page.
 
     It loads nothing from anywhere, so it opens offline and can be mailed.
@@ -27,6 +25,7 @@ def report(store: str, run: str, dataset: str) -> bytes:
         champion=_champion(verdict),
         model=folders.existing(verdict["model"]),
         dataset=folders.existing(dataset),
+        drift=storage.read_json(drift) if drift else None,
         points=training_points(verdict["model"]),
     )
     uri = f"{store}/runs/{run}/report.html"
@@ -39,21 +38,14 @@ def render(**documents: Any) -> bytes:
     """The page for a run's documents; every text in them is escaped."""
     from components.report_run import charts
 
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     points = documents["points"]
-    page = environment.get_template("report.html.j2").render(
+    return pages.render(
+        Path(__file__).parent / "report.html.j2",
         loss=charts.loss_curves(points),
         scores=charts.score_curves(points),
         learning_rate=charts.learning_rate_curve(points),
         **documents,
     )
-    return page.encode()
 
 
 def training_points(model: str) -> list[dict[str, Any]]:

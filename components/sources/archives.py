@@ -60,9 +60,9 @@ def extract_folder(archive: Path, member: str, folder: Path, wanted: Callable[[s
 
 def decompressed(path: Path, folder: Path) -> Path:
     """The file itself, or its content when it is a gzip file that is no tar archive."""
-    if path.suffix != ".gz" or _is_tar(path):
+    if not _is_gzip(path) or _is_tar(path):
         return path
-    target = folder / path.stem
+    target = folder / path.name.removesuffix(".gz")
     try:
         with gzip.open(path) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)
@@ -71,6 +71,12 @@ def decompressed(path: Path, folder: Path) -> Path:
             f"{path.name} is not a whole gzip file ({error}). Download it again."
         ) from error
     return target
+
+
+def _is_gzip(path: Path) -> bool:
+    """By the suffix or the first two bytes (RFC 1952): servers hand out gzip under any name."""
+    with path.open("rb") as file:
+        return path.suffix == ".gz" or file.read(2) == b"\x1f\x8b"
 
 
 def _is_tar(path: Path) -> bool:

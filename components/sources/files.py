@@ -1,9 +1,10 @@
 """One file from a path, an address, S3 or a distribution: its identity, and the file itself."""
 
+import hashlib
+import json
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from tempfile import mkdtemp
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -11,6 +12,7 @@ from components import storage
 from components.fingerprint import sha256_of
 from components.sources.settings import PyPISource
 from components.sources.transfer import Transfer
+from components.transfers import download as download_object
 from serving.errors import InputError
 
 Place = str | PyPISource
@@ -71,6 +73,17 @@ class SourceFile:
             return place.model_dump()
         if self._sha256 is not None:
             return {"sha256": self._sha256}
+        if self._version is not None:
+            return self._version
+        return {"sha256": sha256_of(self.path)}
+
+    @cached_property
+    def _version(self) -> dict[str, Any] | None:
+        """What the server says of the content without sending it; None when that decides nothing
+        or there is no server."""
+        place = self._place
+        if isinstance(place, PyPISource):
+            return None
         if place.startswith("s3://"):
             bucket, key = storage.split(place)
             with storage.errors(place):
@@ -79,9 +92,9 @@ class SourceFile:
         if _is_web(place):
             from components.sources.web import version
 
-            if (told := version(place)) is not None:
-                return dict(told)
-        return {"sha256": sha256_of(self.path)}
+            told = version(place)
+            return None if told is None else dict(told)
+        return None
 
     @cached_property
     def path(self) -> Path:
@@ -100,20 +113,25 @@ class SourceFile:
             from components.sources.pypi import download as download_distribution
 
             return download_distribution(place, self._folder, self._step)
-        target = Path(mkdtemp(dir=self._folder)) / self.name  # names may be alike
-        if place.startswith("s3://"):
-            bucket, key = storage.split(place)
-            with storage.errors(place):
-                size = storage.client().head_object(Bucket=bucket, Key=key)["ContentLength"]
-                with Transfer(self._step, self.name, size) as transfer:
-                    storage.client().download_file(bucket, key, str(target), Callback=transfer)
+        if not (_is_web(place) or place.startswith("s3://")):
+            return _local(place)
+        # Names may be alike, and what a killed try left is of use only for the same version.
+        about = json.dumps([place, self._version])
+        apart = hashlib.sha256(about.encode()).hexdigest()[:16]
+        target = self._folder / apart / self.name
+        if target.is_file() and self._version is not None:
             return target
+        target.parent.mkdir(exist_ok=True)
         if _is_web(place):
             from components.sources.web import download
 
             download(place, target, self._step)
-            return target
-        return _local(place)
+        else:
+            assert self._version is not None  # every object has an ETag
+            size, etag = self._version["size"], self._version["etag"]
+            with Transfer(self._step, self.name, size) as transfer:
+                download_object(place, target, size=size, etag=etag, progress=transfer)
+        return target
 
 
 def _is_web(place: str) -> bool:

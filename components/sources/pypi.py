@@ -13,8 +13,8 @@ from pypi_simple import (
 )
 
 from components.fingerprint import sha256_of
+from components.sources import web
 from components.sources.settings import PyPISource
-from components.sources.transfer import Transfer
 from serving.errors import InputError
 
 TIMEOUT_SECONDS = 60
@@ -30,14 +30,9 @@ def download(source: PyPISource, folder: Path, step: str) -> Path:
     try:
         with PyPISimple(index) as client:
             package = _find(client, source, wanted)
-            target = folder / package.filename
-            client.download_package(
-                package,
-                target,
-                verify=False,  # against the index's hash; the pinned one is checked below
-                progress=lambda size: Transfer(step, package.filename, size),
-                timeout=TIMEOUT_SECONDS,
-            )
+        target = folder / package.filename
+        if not target.is_file():  # left whole by a try that was killed later
+            web.download(package.url, target, step)
     except NoSuchProjectError as error:
         raise InputError(
             f"the package index has no distribution {source.distribution}. Check its name."
@@ -48,6 +43,7 @@ def download(source: PyPISource, folder: Path, step: str) -> Path:
             "an index that you reach."
         ) from error
     if (found := sha256_of(target)) != source.sha256:
+        target.unlink()
         raise _mismatch(target.name, found, source)
     return target
 

@@ -10,6 +10,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from components.sources.transfer import Transfer
+from components.transfers import TransferError
 from serving.errors import InputError
 
 TIMEOUT_SECONDS = 60
@@ -21,6 +22,9 @@ _RETRIES = Retry(
     status_forcelist=(429, 500, 502, 503, 504),
     raise_on_status=False,
 )
+_READS = 5
+"""Times that a file is continued within one run."""
+_NOTHING_LEFT = 416
 # Some servers compress on the way, and then ETag and size are not those of the file.
 _HEADERS = {"Accept-Encoding": "identity"}
 
@@ -49,17 +53,57 @@ def version(url: str) -> dict[str, str] | None:
 
 
 def download(url: str, target: Path, step: str) -> None:
-    """Stream the file to `target`; raises InputError when the server does not give it whole."""
-    with _request("GET", url) as answer, target.open("wb") as file:
-        size = answer.headers.get("Content-Length")
-        with Transfer(step, target.name, int(size) if size else None) as transfer:
+    """Stream the file to `target`, continuing where a try before stopped.
+
+    What is there already is asked for no more, as long as the server says by an ETag or a date
+    (If-Range, RFC 9110 section 13.1.5) that the file is still the same. Raises InputError when the
+    server does not give it whole, TransferError when it breaks off again and again.
+    """
+    for attempt in range(1, _READS + 1):
+        try:
+            _receive(url, target, step)
+            return
+        except TransferError:
+            if attempt == _READS:
+                raise
+
+
+def _receive(url: str, target: Path, step: str) -> None:
+    partial = target.with_name(target.name + ".partial")
+    record = target.with_name(target.name + ".version")
+    there = partial.stat().st_size if partial.is_file() and record.is_file() else 0
+    asked = {"Range": f"bytes={there}-", "If-Range": record.read_text()} if there else {}
+    with _request("GET", url, asked) as answer:
+        if answer.status_code == _NOTHING_LEFT:
+            partial.unlink()
+            raise TransferError(f"{shown(url)} has no byte {there}; it is fetched anew.")
+        rest = int(answer.headers.get("Content-Length", -1))
+        if answer.status_code != 206:
+            there = 0
+            partial.unlink(missing_ok=True)
+            record.unlink(missing_ok=True)
+            # A weak ETag names what means the same, not the same bytes; If-Range takes none.
+            version = answer.headers.get("ETag", "")
+            if not version or version.startswith("W/"):
+                version = answer.headers.get("Last-Modified", "")
+            if version:
+                record.write_text(version)
+        size = there + rest if rest >= 0 else None
+        with Transfer(step, target.name, size) as transfer, partial.open("ab") as file:
+            transfer.update(there)
             for block in answer.iter_content(1 << 18):
                 file.write(block)
                 transfer.update(len(block))
+    if size is not None and partial.stat().st_size != size:
+        raise TransferError(f"{shown(url)} gave {partial.stat().st_size} bytes of {size}.")
+    record.unlink(missing_ok=True)
+    partial.replace(target)
 
 
 @contextmanager
-def _request(method: str, url: str) -> Iterator[requests.Response]:
+def _request(
+    method: str, url: str, asked: dict[str, str] | None = None
+) -> Iterator[requests.Response]:
     try:
         with requests.Session() as session:
             for scheme in ("https://", "http://"):
@@ -69,15 +113,20 @@ def _request(method: str, url: str) -> Iterator[requests.Response]:
                 url,
                 stream=True,
                 timeout=TIMEOUT_SECONDS,
-                headers=_HEADERS,
+                headers={**_HEADERS, **(asked or {})},
                 allow_redirects=True,
             ) as answer:
-                if answer.status_code >= 400:
+                if answer.status_code >= 400 and answer.status_code != _NOTHING_LEFT:
                     raise InputError(
                         f"{shown(url)} answers {answer.status_code} {answer.reason}. Check the "
                         "address, and whether it needs a login."
                     )
                 yield answer
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError) as error:
+        raise TransferError(
+            f"{shown(url)} cannot be fetched ({type(error).__name__}). Check the address and the "
+            "network and run again (what arrived is kept), or download the file and give its path."
+        ) from error
     except requests.RequestException as error:
         raise InputError(
             f"{shown(url)} cannot be fetched ({type(error).__name__}). Check the address and the "

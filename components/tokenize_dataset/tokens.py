@@ -1,33 +1,43 @@
 """Validated texts in, token ids out, beside the tokenizer that made them."""
 
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components import folders
+from components import folders, storage
 from components.console import Progress, say
+from components.findings import Ledger
 from components.fingerprint import fingerprint
 from components.tokenize_dataset.settings import TokenizationSettings
+from components.tokenize_dataset.shards import SINGLE, Shard, plan
+from components.transfers import upload
+from components.workspace import workspace
+from serving.cores import available_cores
 from serving.errors import InputError
 
 if TYPE_CHECKING:
     from serving.encoding import Encoder
 
 STEP = "tokenize_dataset"
-BATCH_ROWS = 2_000
 TOKENIZED_SPLITS = ("train", "validation")
 """The test split stays text: it is scored as the endpoint would, from the text on."""
 
 
-def tokenize(store: str, dataset: str, base_model: str, settings: TokenizationSettings) -> str:
-    """Write `tokenized/<fingerprint>/`: train and validation parquet, and `tokenizer/`.
+def tokenize(
+    store: str,
+    dataset: str,
+    base_model: str,
+    settings: TokenizationSettings,
+    processes: int | None = None,
+) -> str:
+    """Write `tokenized/<fingerprint>/`: train and validation as folders of Parquet shards, and
+    `tokenizer/`; returns the S3 address.
 
-    Columns: the model's inputs as lists of int32, and `labels` int64. Returns the S3 address.
-    Raises InputError when the model cannot take `max_length` tokens.
+    Columns: the model's inputs as lists of int32, and `labels` (see the README). Each shard is
+    sent as soon as it is made, with its counts beside it, and not made again after a kill. Raises
+    InputError when the model cannot take `max_length` tokens, or a finding's rule says so.
     """
     source, model = folders.existing(dataset), folders.existing(base_model)
     identity = fingerprint(
@@ -36,42 +46,41 @@ def tokenize(store: str, dataset: str, base_model: str, settings: TokenizationSe
             "base_model": model["fingerprint"],
             "settings": settings.model_dump(),
         },
-        code=["components.tokenize_dataset", "serving.encoding"],
-        libraries=["tokenizers", "transformers"],
+        code=["components.findings", "components.tokenize_dataset", "serving.encoding"],
+        libraries=["pyarrow", "tokenizers", "transformers"],
     )
     uri = f"{store}/tokenized/{identity}"
     if folders.manifest_of(uri) is not None:
         say(STEP, f"cached: {uri} (same texts, same tokenizer, same settings)")
         return uri
-    with tempfile.TemporaryDirectory() as scratch:
-        texts, target = Path(scratch) / "texts", Path(scratch) / "target"
-        folders.fetch(dataset, texts, source)
-        weightless = {
-            **model,
-            "files": [f for f in model["files"] if not f["path"].endswith(".safetensors")],
-        }
-        folders.fetch(base_model, Path(scratch) / "model", weightless)
-        encoder = encoder_for(Path(scratch) / "model", texts / "train.parquet", settings)
+    with workspace(STEP, identity) as scratch:
+        texts, target = scratch / "texts", scratch / "target"
+        needed = {f"{split}.parquet" for split in TOKENIZED_SPLITS}
+        folders.fetch(dataset, texts, _some(source, lambda path: path in needed))
+        weightless = _some(model, lambda path: not path.endswith(".safetensors"))
+        folders.fetch(base_model, scratch / "model", weightless)
+        encoder = encoder_for(scratch / "model", texts / "train.parquet", settings)
         encoder.tokenizer.save_pretrained(str(target / "tokenizer"))
-        label_ids = {label: index for index, label in enumerate(source["labels"])}
-        counts = {
-            split: write_tokens(texts / f"{split}.parquet", target, encoder, label_ids)
-            for split in TOKENIZED_SPLITS
+        shards = [
+            shard for split in TOKENIZED_SPLITS for shard in plan(texts / f"{split}.parquet", split)
+        ]
+        made = _make(shards, uri, target, source, processes or available_cores())
+        findings = _judge(shards, made, encoder.max_length, settings)
+        facts = {
+            "kind": "tokenized-dataset",
+            "fingerprint": identity,
+            "dataset": source["fingerprint"],
+            "base_model": model["fingerprint"],
+            "problem_type": source.get("problem_type", SINGLE),
+            "labels": source["labels"],
+            "max_length": encoder.max_length,
+            "splits": {split: _summed(shards, made, split) for split in TOKENIZED_SPLITS},
+            "findings": [finding.model_dump() for finding in findings.findings],
         }
-        folders.publish(
-            target,
-            uri,
-            {
-                "kind": "tokenized-dataset",
-                "fingerprint": identity,
-                "dataset": source["fingerprint"],
-                "base_model": model["fingerprint"],
-                "labels": source["labels"],
-                "max_length": encoder.max_length,
-                "splits": counts,
-            },
-        )
-    train = counts["train"]
+        tokenizer = folders.publish_files(target / "tokenizer", f"{uri}/tokenizer")
+        files = [{**file, "path": f"tokenizer/{file['path']}"} for file in tokenizer]
+        folders.seal(uri, facts, [*files, *(made[shard.name]["file"] for shard in shards)])
+    train = facts["splits"]["train"]
     say(
         STEP,
         f"{train['rows']} training rows, {train['tokens'] / train['rows']:.0f} tokens a row, "
@@ -79,6 +88,99 @@ def tokenize(store: str, dataset: str, base_model: str, settings: TokenizationSe
         f"{train['unknown'] / train['tokens']:.2%} unknown: {uri}",
     )
     return uri
+
+
+def _some(manifest: folders.Manifest, wanted: Callable[[str], bool]) -> folders.Manifest:
+    return {**manifest, "files": [file for file in manifest["files"] if wanted(file["path"])]}
+
+
+def _make(
+    shards: list[Shard], uri: str, target: Path, source: folders.Manifest, processes: int
+) -> dict[str, dict[str, Any]]:
+    """Tokenize and send the shards that are not there; returns each one's counts and file.
+
+    `counts/<shard>.json` is written after its shard, so a shard that has one is complete.
+    """
+    from components.tokenize_dataset.workers import tokenized
+
+    stored = set(storage.list_keys(f"{uri}/counts"))
+    made: dict[str, dict[str, Any]] = {
+        shard.name: storage.read_json(f"{uri}/counts/{shard.name}.json")
+        for shard in shards
+        if f"{shard.name}.json" in stored
+    }
+    if made:
+        say(STEP, f"{len(made)} of {len(shards)} shards are there already")
+    progress = Progress(STEP, "tokenizing, row", sum(shard.rows for shard in shards))
+    progress.advance(sum(shard.rows for shard in shards if shard.name in made))
+    missing = [shard for shard in shards if shard.name not in made]
+    kind = source.get("problem_type", SINGLE)
+    done = tokenized(missing, target / "tokenizer", target, kind, source["labels"], processes)
+    for shard, counts in done:
+        path = target / shard.name
+        sha256 = upload(path, f"{uri}/{shard.name}", None)
+        file = {"path": shard.name, "size": path.stat().st_size, "sha256": sha256}
+        made[shard.name] = {**counts, "file": file}
+        storage.write_json(f"{uri}/counts/{shard.name}.json", made[shard.name])
+        path.unlink()
+        progress.advance(shard.rows)
+    return made
+
+
+def _summed(shards: list[Shard], made: dict[str, dict[str, Any]], split: str) -> dict[str, Any]:
+    """Counts of a split. `lengths` counts the rows by tens of tokens: 0-9, 10-19, ..."""
+    parts = [made[shard.name] for shard in shards if shard.split == split]
+    counts: dict[str, Any] = {
+        name: sum(part[name] for part in parts)
+        for name in ("rows", "tokens", "unknown", "truncated")
+    }
+    lengths = [sum(column) for column in zip(*(part["lengths"] for part in parts), strict=True)]
+    counts["lengths"] = [sum(lengths[at : at + 10]) for at in range(0, len(lengths), 10)]
+    return counts
+
+
+def _judge(
+    shards: list[Shard],
+    made: dict[str, dict[str, Any]],
+    max_length: int,
+    settings: TokenizationSettings,
+) -> Ledger:
+    """Findings about the training texts; raises InputError where a rule is `fail`."""
+    train = _summed(shards, made, "train")
+    named = {
+        name: [
+            tuple(place)
+            for s in shards
+            if s.split == "train"
+            for place in made[s.name]["named"][name]
+        ]
+        for name in ("truncated", "unknown")
+    }
+    ledger = Ledger("tokenization")
+    cut = train["truncated"] / train["rows"]
+    if cut > settings.thresholds.truncated:
+        ledger.record(
+            "truncated",
+            f"more than {max_length} tokens ({cut:.1%} of the training texts are cut)",
+            settings.truncated,
+            named["truncated"],
+            train["rows"],
+            count=train["truncated"],
+        )
+    unknown = train["unknown"] / train["tokens"]
+    if unknown > settings.thresholds.unknown:
+        ledger.record(
+            "unknown",
+            f"mostly unknown tokens ({unknown:.1%} of all tokens: the tokenizer does not know the "
+            "language of the texts; choose another base model)",
+            settings.unknown,
+            named["unknown"],
+            train["rows"],
+        )
+    for finding in ledger.findings:
+        say(STEP, f"{finding.count} row(s) with {finding.sentence}: {finding.action}")
+    ledger.settle()
+    return ledger
 
 
 def encoder_for(model: Path, train: Path, settings: TokenizationSettings) -> "Encoder":
@@ -107,36 +209,7 @@ def encoder_for(model: Path, train: Path, settings: TokenizationSettings) -> "En
     return Encoder(tokenizer, settings.max_length)
 
 
-def write_tokens(
-    source: Path, target: Path, encoder: "Encoder", label_ids: dict[str, int]
-) -> dict[str, int]:
-    """Tokenize one split to `target/<name>.parquet`; returns rows, tokens, unknown, truncated."""
-    total = pq.ParquetFile(source).metadata.num_rows
-    progress = Progress(STEP, f"tokenizing {source.stem}", total)
-    counts = {"rows": 0, "tokens": 0, "unknown": 0, "truncated": 0}
-    unknown_id = encoder.tokenizer.unk_token_id
-    writer: pq.ParquetWriter | None = None
-    for batch in _batches(source):
-        encoded = encoder.encode(batch["text"], batch.get("text_pair"))
-        columns: dict[str, Any] = {
-            name: pa.array([row.features[name] for row in encoded], pa.list_(pa.int32()))
-            for name in encoded[0].features
-            if name != "attention_mask"  # all ones before padding
-        }
-        columns["labels"] = pa.array([label_ids[label] for label in batch["label"]], pa.int64())
-        table = pa.table(columns)
-        writer = writer or pq.ParquetWriter(target / source.name, table.schema)
-        writer.write_table(table)
-        counts["rows"] += len(encoded)
-        counts["tokens"] += sum(len(row) for row in encoded)
-        counts["unknown"] += sum(row.features["input_ids"].count(unknown_id) for row in encoded)
-        counts["truncated"] += sum(row.truncated for row in encoded)
-        progress.advance(len(encoded))
-    assert writer is not None  # validate_dataset lets no empty split through
-    writer.close()
-    return counts
-
-
 def _batches(path: Path) -> Iterator[dict[str, Any]]:
-    for batch in pq.ParquetFile(path).iter_batches(BATCH_ROWS):
-        yield batch.to_pydict()
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1_000, columns=["text"]):
+            yield batch.to_pydict()

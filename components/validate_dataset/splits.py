@@ -1,20 +1,26 @@
 """Train, validation and test: as the source gives them, or cut from the training rows."""
 
-import pandas as pd
-from sklearn.model_selection import train_test_split
+from collections import Counter
 
+import numpy as np
+import pandas as pd
+
+from components.validate_dataset.labels import REGRESSION, check_learnable, counts, strata
 from components.validate_dataset.settings import SplitSettings
 from serving.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 
 
-def cut(rows: pd.DataFrame, settings: SplitSettings) -> dict[str, pd.DataFrame]:
+def cut(
+    rows: pd.DataFrame, settings: SplitSettings, problem_type: str, together: "pd.Series[int]"
+) -> dict[str, pd.DataFrame]:
     """Rows by split. Rows without a split belong to `train`; what is absent is cut from there.
 
-    The cut keeps each label's share and depends on nothing but the rows and the seed.
-    Raises InputError when there is nothing to learn: no rows, a single class, a class too small
-    to be in every split, or a label in validation or test that training never saw.
+    `together` numbers the groups that no cut may part: the same hotel, near-duplicates. The cut
+    keeps each label's share and depends on nothing but the rows and the seed. Raises InputError
+    when there is nothing to learn: no rows, a single class, a class too small to be in every
+    split, or a label in validation or test that training never saw.
     """
     if rows.empty:
         raise InputError(
@@ -28,23 +34,22 @@ def cut(rows: pd.DataFrame, settings: SplitSettings) -> dict[str, pd.DataFrame]:
             f"the split column names {', '.join(unknown)}; it may name {', '.join(SPLITS)}."
         )
     train = given.get("train", rows.iloc[:0])
-    if train["label"].nunique() < 2:
-        found = ", ".join(map(str, train["label"].unique())) or "none"
-        raise InputError(
-            f"the training rows have fewer than two classes (found: {found}). A classifier needs "
-            "at least two; check the label column and how the rows were chosen."
-        )
-    total = len(train)
+    check_learnable(train, problem_type)
+    kinds = strata(train, problem_type)
+    wanted = kinds.value_counts()
     parts = {"test": given.get("test"), "validation": given.get("validation")}
+    chance = np.random.default_rng(settings.seed)
     for name, fraction in (("test", settings.test), ("validation", settings.validation)):
         if parts[name] is None:
-            train, parts[name] = _stratified(train, name, round(total * fraction), settings.seed)
+            counted = {str(kind): max(1, round(fraction * count)) for kind, count in wanted.items()}
+            chosen = _draw(kinds.loc[train.index], together.loc[train.index], counted, name, chance)
+            parts[name], train = train[chosen], train[~chosen]
     result = {"train": train}
     for name in ("validation", "test"):
         part = parts[name]
         assert part is not None
-        unseen = sorted(set(part["label"]) - set(train["label"]))
-        if unseen:
+        unseen = sorted(set(counts(part, problem_type)) - set(counts(train, problem_type)))
+        if unseen and problem_type != REGRESSION:
             raise InputError(
                 f"the {name} split has the label(s) {', '.join(unseen)} that training never saw. "
                 f"Add training rows with them, or take them out of the {name} split."
@@ -53,21 +58,36 @@ def cut(rows: pd.DataFrame, settings: SplitSettings) -> dict[str, pd.DataFrame]:
     return result
 
 
-def _stratified(
-    rows: pd.DataFrame, name: str, count: int, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    sizes = rows["label"].value_counts()
-    small = sizes[sizes < 2]
-    if len(small):
+def _draw(
+    kinds: "pd.Series[str]",
+    together: "pd.Series[int]",
+    wanted: dict[str, int],
+    name: str,
+    chance: np.random.Generator,
+) -> "pd.Series[bool]":
+    """Whole groups in random order, each taken if no kind of its rows exceeds what is wanted.
+
+    Where every row is a group of its own this is a stratified sample. Raises InputError where a
+    kind cannot be both in the part and in the rest.
+    """
+    members: dict[int, Counter[str]] = {}
+    for kind, group in zip(kinds, together, strict=True):
+        members.setdefault(group, Counter())[kind] += 1
+    order = list(members)
+    chance.shuffle(order)
+    left, taken = dict(wanted), set()
+    for group in order:
+        if all(count <= left[kind] for kind, count in members[group].items()):
+            taken.add(group)
+            for kind, count in members[group].items():
+                left[kind] -= count
+    chosen = together.isin(taken)
+    inside, outside = set(kinds[chosen]), set(kinds[~chosen])
+    scarce = sorted(set(wanted) - (inside & outside))
+    if scarce:
         raise InputError(
-            f"the class(es) {', '.join(map(str, small.index))} have too few rows to be in train "
-            f"and {name} both. Add rows, merge the class into another, or leave it out."
+            f"the class(es) {', '.join(map(str, scarce))} have too few rows (or groups of rows "
+            f"that belong together) to be in train and {name} both. Add rows, merge the class into "
+            "another, leave it out, or give the splits yourself."
         )
-    count = max(count, len(sizes))
-    if len(rows) - count < len(sizes):
-        raise InputError(
-            f"{len(rows)} rows are too few to cut a {name} split with each of {len(sizes)} classes "
-            "in it. Add rows, or give the splits yourself."
-        )
-    rest, part = train_test_split(rows, test_size=count, stratify=rows["label"], random_state=seed)
-    return rest, part
+    return chosen

@@ -5,9 +5,8 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -19,6 +18,7 @@ from components import folders, storage
 from components.download_dataset.dataset import download
 from components.download_dataset.settings import DatasetSettings
 from serving.errors import InputError
+from tests.components.servers import listening
 
 CSV = 'label,review\n1,"干净，\n""很好"""\n0,太吵\n'
 
@@ -45,13 +45,11 @@ EXPECTED = [('干净，\n"很好"', "1"), ("太吵", "0")]
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
-    class Quiet(SimpleHTTPRequestHandler):
+    class Files(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with listening(partial(Files, directory=str(tmp_path))) as url:
+        yield url
 
 
 def test_a_csv_keeps_quoted_newlines_and_tells_lines_as_an_editor_does(
@@ -206,38 +204,6 @@ def test_the_same_source_is_downloaded_once(
     assert download(store, settings) != first
 
 
-@pytest.mark.parametrize(
-    ("content", "settings", "says"),
-    [
-        (b"label,review\n1,a\n0\n", {}, "line 3 of d.csv has 1 fields"),
-        (b"label,review\n1,a,b\n", {}, "line 2 of d.csv has 3 fields"),
-        (b"label,text\n1,a\n", {}, "no column 'review'; it has label, text"),
-        (b"label,reviews\n1,a\n", {}, "Did you mean reviews?"),
-        (b"lable,review\n1,a\n", {}, "no column 'label'"),
-        (b"label,review\n", {}, "the dataset is empty"),
-        (b"", {}, "the dataset is empty"),
-        ("label,review\n1,好\n".encode("gb18030"), {}, "often gb18030"),
-        (b'label,review\n1,"a\n', {}, "cannot be read as separated values"),
-        (b"label,review\n7,a\n", {"label_names": {0: "a"}}, "d.csv:2 has the label '7'"),
-        (b"label,review\nx,a\n", {"label_bins": {"a": {"min": 0}}}, "is no number"),
-        (b"label,review\n1,a\n", {"format": "parquet"}, "not a Parquet file"),
-        (b"{}\n[\n", {"format": "jsonl"}, "no column 'review'"),
-        (b'{"review": "a", "label": 1}\n[1]\n', {"format": "jsonl"}, "line 2 of d.csv is no JSON"),
-        (b"label,review\n1,a\n", {"member": "x"}, "neither a zip nor a tar"),
-        (b"label,review\n1,a\n", {"encoding": "utf-99"}, "is unknown"),
-        (b"label,review\n1,a\n", {"sha256": "0" * 64}, "has the SHA-256"),
-    ],
-)
-def test_a_broken_file_is_told_with_its_place_and_nothing_is_written(
-    store: str, tmp_path: Path, content: bytes, settings: dict[str, Any], says: str
-) -> None:
-    (tmp_path / "d.csv").write_bytes(content)
-    with pytest.raises(InputError) as error:
-        rows(store, tmp_path, path=str(tmp_path / "d.csv"), text="review", **settings)
-    assert says in str(error.value)
-    assert storage.list_keys(store) == []
-
-
 def test_what_is_not_there_is_named(store: str, tmp_path: Path, web: str) -> None:
     for settings, says in (
         ({"path": str(tmp_path / "absent.csv")}, "there is no file"),
@@ -247,19 +213,3 @@ def test_what_is_not_there_is_named(store: str, tmp_path: Path, web: str) -> Non
     ):
         with pytest.raises(InputError, match=says):
             rows(store, tmp_path, **settings)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"path": "a.csv", "url": "https://x/a.csv"},
-        {"path": "a.csv", "label_names": {"0": "a"}, "label_bins": {"a": {"min": 0}}},
-        {"pypi": {"distribution": "d", "version": "1", "sha256": "0" * 64}},
-        {"path": "a.csv", "format": "csv", "header": False},
-        {"path": "a.csv", "sha256": "abc"},
-    ],
-)
-def test_settings_that_contradict_themselves_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="validation error"):
-        DatasetSettings.model_validate(settings)

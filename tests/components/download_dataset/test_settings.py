@@ -8,6 +8,11 @@ from components.download_dataset.settings import DatasetSettings
 @pytest.mark.parametrize(
     ("given", "says"),
     [
+        ({}, "exactly one of"),
+        ({"path": "a.csv", "url": "https://x/a.csv"}, "exactly one of"),
+        ({"path": "a", "label_names": {"0": "a"}, "label_bins": {"a": {"min": 0}}}, "not both"),
+        ({"pypi": {"distribution": "d", "version": "1", "sha256": "0" * 64}}, "pypi needs member"),
+        ({"path": "a.csv", "sha256": "abc"}, "should match pattern"),
         ({"path": {"train": "a", "test": "b"}, "sha256": "0" * 64}, "sha256 pins one file"),
         ({"path": "a-*.csv", "sha256": "0" * 64}, "sha256 pins one file"),
         ({"hub": {"id": "a/b"}, "member": "c"}, "hub takes no member"),

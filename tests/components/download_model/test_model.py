@@ -1,12 +1,6 @@
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,8 +9,7 @@ from components import folders, storage
 from components.download_model.model import download
 from components.download_model.settings import ModelSettings
 from serving.errors import InputError
-
-COMMIT = "a" * 40
+from tests.components.servers import COMMIT, Hub, listening, with_hub
 
 
 def settings(**given: Any) -> ModelSettings:
@@ -27,74 +20,15 @@ def names(uri: str) -> set[str]:
     return {entry["path"] for entry in folders.existing(uri)["files"]}
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """As much of the hub's API as a snapshot of one model needs."""
-
-    folder: Path
-
-    def log_message(self, *_: object) -> None: ...
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.split("?")[0]
-        if path.startswith("/api/models/org/tiny/tree/"):
-            tree = [
-                {"type": "file", "path": each.name, "size": each.stat().st_size, "oid": each.name}
-                for each in self.folder.iterdir()
-            ]
-            self._answer(200, json.dumps(tree).encode(), {"content-type": "application/json"})
-        elif path.startswith("/api/models/org/tiny"):
-            files = [{"rfilename": each.name} for each in self.folder.iterdir()]
-            body = json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": files}).encode()
-            self._answer(200, body, {"content-type": "application/json"})
-        elif path.startswith(f"/org/tiny/resolve/{COMMIT}/"):
-            name = path.rsplit("/", 1)[1]
-            body = (self.folder / name).read_bytes()
-            self._answer(200, body, {"etag": f'"{name}"', "x-repo-commit": COMMIT})
-        else:
-            self._answer(404, b"{}", {"x-error-code": "RepoNotFound"})
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-
 @pytest.fixture
 def hub(tiny_model: Path) -> Iterator[str]:
-    handler = type("Handler", (_Hub,), {"folder": tiny_model})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    files = {path.name: path.read_bytes() for path in tiny_model.iterdir()}
+    with listening(type("Handler", (Hub,), {"datasets": {}, "models": {"org/tiny": files}})) as url:
+        yield url
 
 
 def download_from(endpoint: str, store: str, model: str, home: Path) -> str:
-    """`download` in a process of its own, since huggingface_hub reads HF_ENDPOINT at import."""
-    code = (
-        "import sys\n"
-        "from components.console import step\n"
-        "from components.download_model.model import download\n"
-        "from components.download_model.settings import ModelSettings\n"
-        "with step('download_model'):\n"
-        "    hub = {'id': sys.argv[2], 'revision': 'main'}\n"
-        "    print(download(sys.argv[1], ModelSettings(hub=hub)))\n"
-    )
-    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home)}
-    ended = subprocess.run(
-        [sys.executable, "-c", code, store, model],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    return ended.stdout.strip().splitlines()[-1] if ended.stdout else ended.stderr
+    return with_hub("download_model", {"hub": {"id": model}}, endpoint, store, home)
 
 
 def test_a_local_folder_travels_without_what_could_run_code(

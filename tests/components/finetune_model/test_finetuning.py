@@ -18,10 +18,9 @@ from components.finetune_model.finetuning import finetune
 from components.finetune_model.hardware import process_count, rows_and_accumulation
 from components.finetune_model.settings import TrainingSettings
 from components.finetune_model.training import as_fp32
-from components.tokenize_dataset.tokens import write_tokens
 from serving.encoding import Encoder
 from serving.errors import InputError
-from tests.conftest import WORDS, hotel_rows
+from tests.conftest import WORDS, hotel_rows, write_tokens
 
 LABELS = list(WORDS)
 

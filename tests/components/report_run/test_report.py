@@ -56,6 +56,7 @@ def documents(**changes: Any) -> dict[str, Any]:
             "settings": {"zero_stage": 1.0},
             "summary": {"train_runtime": 3.0, "train_samples_per_second": 100.0},
         },
+        "drift": None,
         "dataset": {
             "fingerprint": "d",
             "splits": {

@@ -1,58 +1,22 @@
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from components import storage
+from components.sources import web
 from components.sources.files import SourceFile, matching
 from serving.errors import InputError
-
-
-class _Server(BaseHTTPRequestHandler):
-    """/etag.csv has an ETag, /plain.csv nothing, /busy.csv answers at the second try."""
-
-    requests: list[str]
-    content: bytes
-
-    def log_message(self, *_: object) -> None: ...
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
-        path = self.path.split("?")[0]
-        self.requests.append(f"{self.command} {path}")
-        first = self.requests.count(f"{self.command} {path}") == 1
-        if path == "/busy.csv" and first:
-            status = 503
-        elif path == "/plain.csv" and self.command == "HEAD":
-            status = 405
-        else:
-            status = 404 if path == "/absent.csv" else 200
-        body = self.content if status == 200 else b""
-        self.send_response(status)
-        if path == "/etag.csv":
-            self.send_header("ETag", f'"{hash(self.content)}"')
-        missing = 5 if path == "/short.csv" and self.command == "GET" else 0
-        self.send_header("Content-Length", str(len(body) + missing))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
+from tests.components.servers import Web, listening
 
 
 @pytest.fixture
-def server() -> Iterator[type[_Server]]:
-    handler = type("Handler", (_Server,), {"requests": [], "content": b"text,label\na,b\n"})
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=http.serve_forever, daemon=True).start()
-    handler.url = f"http://127.0.0.1:{http.server_port}"  # type: ignore[attr-defined]
-    yield handler
-    http.shutdown()
+def server() -> Iterator[type[Web]]:
+    content = b"text,label\na,b\n"
+    handler = type("Handler", (Web,), {"requests": [], "sent": [], "content": content})
+    with listening(handler) as url:
+        handler.url = url  # type: ignore[attr-defined] # for the tests
+        yield handler
 
 
 def file(place: str, folder: Path, sha256: str | None = None) -> SourceFile:
@@ -85,6 +49,32 @@ def test_a_busy_server_is_asked_again(server: type, tmp_path: Path) -> None:
 def test_an_answer_that_breaks_off_is_an_error(server: type, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be fetched"):
         _ = file(f"{server.url}/short.csv", tmp_path).path
+
+
+def test_a_file_that_breaks_off_is_continued_where_it_stopped(server: type, tmp_path: Path) -> None:
+    server.content = bytes(range(256)) * 40_000
+    assert file(f"{server.url}/breaks.csv", tmp_path).path.read_bytes() == server.content
+    half = len(server.content) // 2
+    assert server.sent[0] == half
+    assert half <= server.sent[1] < half + (1 << 18)  # the block in which it broke off is lost
+    assert [path.name for path in tmp_path.rglob("*.*")] == ["breaks.csv"]
+
+
+def test_a_later_process_continues_and_a_changed_file_is_fetched_anew(
+    server: type, tmp_path: Path
+) -> None:
+    server.content = bytes(range(256)) * 40_000
+    half = len(server.content) // 2
+    for changed in (False, True):
+        server.sent.clear()
+        target = tmp_path / f"{changed}.csv"
+        Path(f"{target}.partial").write_bytes(server.content[:half])
+        Path(f"{target}.version").write_text(f'"{hash(server.content)}"')
+        if changed:
+            server.content = server.content[::-1]
+        web.download(f"{server.url}/etag.csv", target, "download_dataset")
+        assert target.read_bytes() == server.content
+        assert server.sent == [2 * half if changed else half]
 
 
 def test_secrets_in_an_address_are_not_recorded_or_printed(server: type, tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import random
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,14 @@ from serving.errors import InputError
 Rows = list[tuple[str | None, str | None, str | None]]
 
 
+def text(number: int) -> str:
+    """No two of them are alike."""
+    return f"Text {sha256(str(number).encode()).hexdigest()[:24]}"
+
+
 def clean(count: int = 200, split: str | None = None) -> Rows:
-    return [(f"text number {n}", "ab"[n % 2], split) for n in range(count)]
+    labels = random.Random(0).sample("ab" * (count // 2), count)
+    return [(text(n), labels[n], split) for n in range(count)]
 
 
 def publish(store: str, tmp_path: Path, rows: Rows, **facts: Any) -> str:
@@ -56,7 +64,8 @@ def test_rows_sorted_by_label_still_give_every_split_every_class(
     }
     for part in splits.values():
         assert part["label"].value_counts(normalize=True)["a"] == pytest.approx(0.5)
-    assert manifest["findings"] == []
+    assert [each["name"] for each in manifest["findings"]] == ["sorted_by_label"]
+    assert finding(manifest, "sorted_by_label")["rows"] == ["d.csv:101"]
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(store: str, tmp_path: Path) -> None:
@@ -72,7 +81,7 @@ def test_missing_duplicate_and_conflicting_rows_are_dropped_and_named(
         (None, "a", None),
         ("  ", "b", None),
         ("no label", None, None),
-        ("Text  NUMBER 4", "a", None),
+        (f"  {text(4).upper()} ", clean()[4][1], None),
         ("both", "a", None),
         ("Ｂoth", "b", None),
     ]
@@ -85,20 +94,64 @@ def test_missing_duplicate_and_conflicting_rows_are_dropped_and_named(
 
 
 def test_a_rule_may_warn_or_fail_instead(store: str, tmp_path: Path) -> None:
-    rows: Rows = [*clean(), ("text number 0", "a", None)]
+    rows: Rows = [*clean(), clean()[0]]
     manifest, splits = run(store, tmp_path, rows, duplicates="warn")
     assert finding(manifest, "duplicates")["action"] == "kept"
     assert sum(len(part) for part in splits.values()) == 201
-    with pytest.raises(InputError, match=r"d\.csv:201.*validation\.duplicates to drop"):
+    with pytest.raises(InputError, match=r"d\.csv:201.*validation\.duplicates to another"):
         run(store, tmp_path, rows, duplicates="fail")
 
 
 def test_given_splits_stay_and_leaked_training_rows_leave(store: str, tmp_path: Path) -> None:
-    rows = [*clean(100, "train"), *clean(10, "test")]
+    rows = [*clean(100, "train"), *((each, label, "test") for each, label, _ in clean(100)[:10])]
     manifest, splits = run(store, tmp_path, rows)
     assert finding(manifest, "leakage")["count"] == 10
     assert sorted(splits["test"]["row"]) == list(range(101, 111))
     assert len(splits["train"]) + len(splits["validation"]) == 90
+
+
+def test_odd_texts_are_told_and_dropped_where_the_rule_says_so(store: str, tmp_path: Path) -> None:
+    odd: Rows = [("bad \ufffd here", "a", None), ("x", "b", None), ("Это другой язык", "a", None)]
+    odd.append((clean()[0][0] + "!", clean()[0][1], None))
+    manifest, splits = run(store, tmp_path, [*clean(), *odd])
+    assert finding(manifest, "broken_text")["rows"] == ["d.csv:201"]
+    assert finding(manifest, "short_text")["rows"] == ["d.csv:202"]
+    assert finding(manifest, "foreign_script")["rows"] == ["d.csv:203"]
+    assert finding(manifest, "near_duplicates")["rows"] == ["d.csv:204"]
+    together = [{1, 204} <= set(part["row"]) for part in splits.values()]
+    assert sorted(together) == [False, False, True]
+    rules = dict.fromkeys(("broken_text", "short_text", "foreign_script"), "repair")
+    _, splits = run(store, tmp_path, [*clean(), *odd], **rules)
+    assert sum(len(part) for part in splits.values()) == 201
+    assert pd.read_parquet(tmp_path / "back" / "findings.parquet")["row"].tolist() == [
+        201,
+        202,
+        203,
+        204,
+    ]
+    assert b"d.csv:203" in (tmp_path / "back" / "report.html").read_bytes()
+
+
+def test_training_texts_that_are_nearly_test_texts_leave(store: str, tmp_path: Path) -> None:
+    rows: Rows = [*clean(100, "train"), *((f"{t}.", a, "test") for t, a, _ in clean(100)[:10])]
+    rows[10:10] = [(f"{t}!!", a, "validation") for t, a, _ in clean(100)[20:30]]
+    manifest, splits = run(store, tmp_path, rows)
+    assert finding(manifest, "near_leakage")["count"] == 20
+    assert {name: len(part) for name, part in splits.items()} == {
+        "train": 80,
+        "validation": 10,
+        "test": 10,
+    }
+
+
+def test_all_rules_that_fail_are_told_at_once(store: str, tmp_path: Path) -> None:
+    rows: Rows = [*clean(), clean()[0], ("x", "a", None), *[(text(n), "c", None) for n in (900,)]]
+    rules = dict.fromkeys(("duplicates", "short_text", "imbalance"), "fail")
+    with pytest.raises(InputError) as error:
+        run(store, tmp_path, rows, **rules)
+    for told in ("d.csv:201", "d.csv:202", "the rarest label, c", "validation.imbalance"):
+        assert told in str(error.value)
+    assert storage.list_keys(f"{store}/validated") == []
 
 
 def test_labels_keep_the_order_that_the_source_gives(store: str, tmp_path: Path) -> None:
