@@ -72,7 +72,7 @@ def judged(
 
 def _decided(scores: Floats, problem_type: str) -> npt.NDArray[np.bool_]:
     """Which labels are answered, of shape [rows, labels]."""
-    decided = np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
+    decided: npt.NDArray[np.bool_] = np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
     if problem_type == "multi_label_classification":
         np.greater_equal(scores, 0.5, out=decided)
     return decided
