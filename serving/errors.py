@@ -1,5 +1,8 @@
 """The errors that mean something to whoever asked."""
 
+RETRY_AFTER_SECONDS = 1
+"""After which a request that was refused for load may be sent again."""
+
 
 class InputError(ValueError):
     """Bad input. The message is one paragraph: what was given, the rule, the remedy.
@@ -10,6 +13,10 @@ class InputError(ValueError):
 
 class TooLargeError(InputError):
     """A body beyond the limit; the endpoint answers 413."""
+
+
+class UnsupportedEncodingError(InputError):
+    """A body in a Content-Encoding that is not read here; the endpoint answers 415."""
 
 
 class OverloadedError(Exception):

@@ -3,7 +3,7 @@
 import logging
 from typing import Any, NoReturn
 
-from grpc import StatusCode, aio  # type: ignore[import-untyped]
+from grpc import StatusCode, aio
 from grpc_interceptor import AsyncExceptionToStatusInterceptor
 from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
@@ -13,40 +13,40 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
     add_GRPCInferenceServiceServicer_to_server,
 )
 
-from serving.errors import InputError, OverloadedError
+from serving.bodies import MAX_BODY_BYTES
+from serving.errors import RETRY_AFTER_SECONDS, InputError, OverloadedError
 from serving.metrics import observed
 from serving.predictor import LARGE_BYTES, Predictor, aside
 from serving.protocol_v2 import request_from_grpc
-from serving.rest import MAX_BODY_BYTES, RETRY_AFTER_SECONDS
 
 logger = logging.getLogger("finegate")
 
 
-class GrpcService(GRPCInferenceServiceServicer):  # type: ignore[misc]
+class GrpcService(GRPCInferenceServiceServicer):
     """Answers gRPC requests for one predictor; loading and unloading stay UNIMPLEMENTED."""
 
     def __init__(self, predictor: Predictor, dataplane: DataPlane) -> None:
         self._predictor = predictor
         self._dataplane = dataplane
 
-    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerLive(self, request: Any, context: Any) -> Any:
         """The process answers."""
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerReady(self, request: Any, context: Any) -> Any:
         """True when requests may be sent here."""
         return pb.ServerReadyResponse(ready=await self._predictor.healthy())
 
-    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:
         """Name, version and protocol extensions of the server."""
         return pb.ServerMetadataResponse(**self._dataplane.metadata())
 
-    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelReady(self, request: Any, context: Any) -> Any:
         """True when the model answers."""
         self._check_name(request.name, request.version)
         return pb.ModelReadyResponse(ready=await self._predictor.healthy())
 
-    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
         """Inputs, outputs and version; the labels come with every answer."""
         self._check_name(request.name, request.version)
         metadata = self._predictor.metadata()
@@ -63,7 +63,7 @@ class GrpcService(GRPCInferenceServiceServicer):  # type: ignore[misc]
             outputs=outputs,
         )
 
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Classify the texts of the BYTES input `text` (and `text_pair`)."""
         self._check_name(request.model_name, request.model_version)
         large = request.ByteSize() >= LARGE_BYTES
@@ -74,9 +74,9 @@ class GrpcService(GRPCInferenceServiceServicer):  # type: ignore[misc]
 
     def _check_name(self, name: str, version: str) -> None:
         if name != self._predictor.name:
-            raise ModelNotFound(name)
+            raise ModelNotFound(str(name)[:200])
         if version and version != self._predictor.loaded.version:
-            raise ModelNotFound(f"{name} and version {version}")
+            raise ModelNotFound(f"{name} and version {str(version)[:200]}")
 
 
 class _Statuses(AsyncExceptionToStatusInterceptor):

@@ -74,7 +74,7 @@ class Loaded:
         )
 
 
-class Predictor(Model):  # type: ignore[misc]
+class Predictor(Model):
     """Text in, named label probabilities out."""
 
     def __init__(self, name: str, link: Path, max_queue: int, threads: int = 0) -> None:
@@ -158,6 +158,8 @@ class Predictor(Model):  # type: ignore[misc]
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, labels]},
             {"name": "truncated", "datatype": "BOOL", "shape": [-1]},
             {"name": "logits", "datatype": "FP32", "shape": [-1, labels], "optional": True},
+            {"name": "top_labels", "datatype": "BYTES", "shape": [-1, -1], "optional": True},
+            {"name": "top_scores", "datatype": "FP32", "shape": [-1, -1], "optional": True},
         ]
 
     def metadata(self) -> dict[str, Any]:

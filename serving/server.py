@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from grpc import aio  # type: ignore[import-untyped]
+from grpc import aio
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 
@@ -30,7 +30,7 @@ GRACE_SECONDS = 25
 """How long accepted requests may then take. Kubernetes kills 30 s after SIGTERM."""
 
 
-class PredictorServer(ModelServer):  # type: ignore[misc]
+class PredictorServer(ModelServer):
     """Serves one predictor over HTTP (V1, V2) and gRPC (V2).
 
     SIGHUP reloads the release; SIGTERM and SIGINT drain and stop.
@@ -129,7 +129,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class _DataPlane(DataPlane):  # type: ignore[misc]
+class _DataPlane(DataPlane):
     def metadata(self) -> dict[str, Any]:
         metadata: dict[str, Any] = super().metadata()
         return {**metadata, "extensions": ["binary_tensor_data"]}

@@ -23,6 +23,12 @@ PREDICT = "/v1/models/hotels:predict"
 INFER = "/v2/models/hotels/infer"
 
 
+def v2(data: list[Any], **more: Any) -> dict[str, Any]:
+    """A V2 request of one input, `text`."""
+    tensor = {"name": "text", "shape": [len(data)], "datatype": "BYTES", "data": data}
+    return {"inputs": [{**tensor, **more}]}
+
+
 def release(model: Path, folder: Path, version: str) -> Path:
     """A copy of a model's folder with the release.json that a promotion writes."""
     shutil.copytree(model, folder)
