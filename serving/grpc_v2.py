@@ -3,8 +3,8 @@
 import logging
 from typing import Any, NoReturn
 
-from grpc import StatusCode, aio
-from grpc_interceptor import AsyncExceptionToStatusInterceptor
+from google.protobuf.message import DecodeError
+from grpc import StatusCode, aio, unary_unary_rpc_method_handler
 from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -79,25 +79,44 @@ class GrpcService(GRPCInferenceServiceServicer):
             raise ModelNotFound(f"{name} and version {str(version)[:200]}")
 
 
-class _Statuses(AsyncExceptionToStatusInterceptor):
-    async def handle_exception(
-        self, ex: Exception, request_or_iterator: Any, context: Any, method_name: str
-    ) -> NoReturn:
-        if isinstance(ex, InputError):
-            await context.abort(StatusCode.INVALID_ARGUMENT, str(ex))
-        if isinstance(ex, ModelNotFound):
-            await context.abort(StatusCode.NOT_FOUND, str(ex))
-        if isinstance(ex, OverloadedError):
-            # The name that gRPC's retry policy reads (gRFC A6).
-            pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_AFTER_SECONDS))
-            await context.abort(StatusCode.RESOURCE_EXHAUSTED, str(ex), (pushback,))
-        if isinstance(ex, NotImplementedError):
-            await context.abort(StatusCode.UNIMPLEMENTED, f"{method_name} is not offered here.")
-        logger.error("%s failed", method_name, exc_info=ex)
-        await context.abort(
-            StatusCode.INTERNAL, f"internal error ({type(ex).__name__}); the log says more."
-        )
-        raise ex
+class _Statuses(aio.ServerInterceptor):
+    """Reads each message, large ones in a thread, and says what each error becomes."""
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        parse, method = handler.request_deserializer, handler.unary_unary
+
+        async def answer(message: bytes, context: Any) -> Any:
+            try:
+                request = await aside(len(message) >= LARGE_BYTES, parse, message)
+                return await method(request, context)
+            except Exception as error:  # noqa: BLE001 - each becomes a status
+                await _abort(context, error, details.method)
+
+        return unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
+
+
+async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
+    if isinstance(error, DecodeError):
+        says = "the message is not the protocol's protobuf message; send the one of its service."
+        await context.abort(StatusCode.INVALID_ARGUMENT, says)
+    if isinstance(error, InputError):
+        await context.abort(StatusCode.INVALID_ARGUMENT, str(error))
+    if isinstance(error, ModelNotFound):
+        await context.abort(StatusCode.NOT_FOUND, str(error))
+    if isinstance(error, OverloadedError):
+        # The name that gRPC's retry policy reads (gRFC A6).
+        pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_AFTER_SECONDS))
+        await context.abort(StatusCode.RESOURCE_EXHAUSTED, str(error), (pushback,))
+    if isinstance(error, NotImplementedError):
+        await context.abort(StatusCode.UNIMPLEMENTED, f"{method} is not offered here.")
+    logger.error("%s failed", method, exc_info=error)
+    await context.abort(
+        StatusCode.INTERNAL, f"internal error ({type(error).__name__}); the log says more."
+    )
+    raise error
 
 
 def grpc_server(predictor: Predictor, dataplane: DataPlane, host: str, port: int) -> aio.Server:

@@ -11,10 +11,12 @@ TEXT: Schema = {"type": "string", "maxLength": MAX_CHARACTERS}
 COUNT: Schema = {"type": "integer", "minimum": 1}
 NUMBER: Schema = {"type": "number"}
 BOOLEAN: Schema = {"type": "boolean"}
+NULL: Schema = {"type": "null"}
 
 
 def document(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     """The page of the model `name`, whose V2 model metadata is `metadata`."""
+    served = metadata["versions"][0]
     label: Schema = {"enum": metadata["parameters"]["labels"]}
     schemas = {
         **_v1_schemas(label),
@@ -57,17 +59,17 @@ def document(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": f"finegate: {name}",
-            "version": metadata["versions"][0],
+            "version": served,
             "description": "Texts in, label probabilities out: KServe's V1 protocol, and the "
             "Open Inference Protocol (V2), which is served over gRPC as well.",
         },
-        "paths": {path: _with_names(path, operations, name) for path, operations in paths.items()},
+        "paths": {path: _with_names(path, item, name, served) for path, item in paths.items()},
         "components": {"schemas": schemas},
     }
 
 
 def _v1_schemas(label: Schema) -> dict[str, Schema]:
-    alone = _object(text=TEXT)
+    alone = _object(text=TEXT, text_pair_=NULL)
     pair = _object(text=TEXT, text_pair=TEXT)
     return {
         "Predict": {
@@ -79,11 +81,7 @@ def _v1_schemas(label: Schema) -> dict[str, Schema]:
                         _list(pair, 1, MAX_TEXTS),
                     ]
                 },
-                "parameters": {
-                    "type": "object",
-                    "properties": {"top_k": COUNT, "raw_logits": BOOLEAN},
-                    "additionalProperties": False,
-                },
+                "parameters": _or_null(_object(top_k_=_or_null(COUNT), raw_logits_=BOOLEAN)),
             },
             "required": ["instances"],
             "example": {"instances": ["a text", "another"], "parameters": {"top_k": 2}},
@@ -111,31 +109,29 @@ def _v2_schemas() -> dict[str, Schema]:
         "Infer": {
             "type": "object",
             "properties": {
-                "id": {"type": "string"},
+                "id": {"type": ["string", "null"]},
                 "inputs": _list(
-                    _object(
+                    _more(
                         name={"enum": list(INPUTS)},
                         shape={**shape, "description": "[N] or [N, 1], N texts in data."},
                         datatype={"const": "BYTES"},
-                        data=_list(TEXT, 1, MAX_TEXTS),
+                        data=_list({"anyOf": [TEXT, _list(TEXT, 1, 1)]}, 1, MAX_TEXTS),
+                        parameters_=_or_null({"type": "object"}),
                     ),
                     1,
                     len(INPUTS),
                 ),
-                "outputs": _list(
-                    _object(
-                        name={"enum": [*OUTPUTS, *MORE_OUTPUTS]},
-                        parameters_={"type": "object", "properties": {"binary_data": BOOLEAN}},
+                "outputs": _or_null(
+                    _list(
+                        _more(
+                            name={"enum": [*OUTPUTS, *MORE_OUTPUTS]},
+                            parameters_=_or_null(_more(binary_data_=BOOLEAN)),
+                        )
                     )
                 ),
-                "parameters": {
-                    "type": "object",
-                    "properties": {
-                        "top_k": COUNT,
-                        "raw_logits": BOOLEAN,
-                        "binary_data_output": BOOLEAN,
-                    },
-                },
+                "parameters": _or_null(
+                    _more(top_k_=_or_null(COUNT), raw_logits_=BOOLEAN, binary_data_output_=BOOLEAN)
+                ),
             },
             "required": ["inputs"],
             "example": {
@@ -169,6 +165,15 @@ def _object(**members: Schema) -> Schema:
         "required": [name for name in members if not name.endswith("_")],
         "additionalProperties": False,
     }
+
+
+def _more(**members: Schema) -> Schema:
+    """An object of at least these members."""
+    return {**_object(**members), "additionalProperties": True}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, NULL]}
 
 
 def _list(items: Schema, least: int = 0, most: int | None = None) -> Schema:
@@ -249,17 +254,18 @@ def _metrics() -> dict[str, Any]:
     return {"summary": "Metrics", "responses": {"200": described, **_errors(405, 500)}}
 
 
-def _with_names(path: str, operations: dict[str, Any], name: str) -> dict[str, Any]:
+def _with_names(path: str, item: dict[str, Any], name: str, version: str) -> dict[str, Any]:
     """The path's parameters, and 404 where it has some."""
-    values = {"model_name": {"const": name}, "model_version": {"type": "string", "minLength": 1}}
-    names = [each for each in values if f"{{{each}}}" in path]
-    if not names:
-        return operations
+    names = {"model_name": name, "model_version": version}
     parameters = [
-        {"name": each, "in": "path", "required": True, "schema": values[each]} for each in names
+        {"name": each, "in": "path", "required": True, "schema": {"type": "string", "const": value}}
+        for each, value in names.items()
+        if f"{{{each}}}" in path
     ]
+    if not parameters:
+        return item
     named = {
         method: {**operation, "responses": operation["responses"] | _errors(404)}
-        for method, operation in operations.items()
+        for method, operation in item.items()
     }
     return {"parameters": parameters, **named}

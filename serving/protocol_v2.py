@@ -42,7 +42,7 @@ def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferR
     for place, each in enumerate(_member(document.get("inputs"), "inputs", list)):
         where = f"inputs[{place}]"
         given = _member(each, where, dict)
-        parameters = _member(given.get("parameters") or {}, f"{where}.parameters", dict)
+        parameters = _optional(given, "parameters", f"{where}.", dict)
         data = given.get("data")
         if data is None:
             size = parameters.get("binary_data_size")
@@ -63,18 +63,18 @@ def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferR
     if binary:
         raise InputError(f"{len(binary)} bytes of binary data belong to no input; leave them out.")
     outputs = []
-    for place, each in enumerate(_member(document.get("outputs") or [], "outputs", list)):
+    for place, each in enumerate(_optional(document, "outputs", "", list)):
         asked = _member(each, f"outputs[{place}]", dict)
-        parameters = _member(asked.get("parameters") or {}, f"outputs[{place}].parameters", dict)
+        parameters = _optional(asked, "parameters", f"outputs[{place}].", dict)
         _flag(parameters, "binary_data")
         output = _member(asked.get("name"), f"outputs[{place}].name", str)
         outputs.append(RequestedOutput(output, parameters))
-    parameters = _member(document.get("parameters") or {}, "parameters", dict)
+    parameters = _optional(document, "parameters", "", dict)
     _flag(parameters, "binary_data_output")
     return InferRequest(
         model_name=name,
         infer_inputs=inputs,
-        request_id=_member(document.get("id") or "", "id", str),
+        request_id=_optional(document, "id", "", str),
         parameters=parameters,
         request_outputs=outputs or None,
     )
@@ -235,6 +235,12 @@ def _flag(parameters: dict[str, Any], name: str) -> bool:
     if type(value) is not bool:
         raise InputError(f"the parameter {name} is {kind(value)}; it is true or false.")
     return value
+
+
+def _optional(given: dict[str, Any], name: str, where: str, expected: type) -> Any:
+    """The member `name`, or an empty one where it is absent or null."""
+    value = given.get(name)
+    return expected() if value is None else _member(value, f"{where}{name}", expected)
 
 
 def _member(value: Any, where: str, expected: type) -> Any:

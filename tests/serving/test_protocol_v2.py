@@ -64,7 +64,7 @@ TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES"}
         ({"inputs": [{**TENSOR, "data": ["a"], "name": 1}]}, b"", "inputs[0].name is a number"),
         ({"inputs": [{**TENSOR, "data": ["a"], "shape": [True]}]}, b"", "inputs[0].shape"),
         ({"inputs": [{**TENSOR, "data": ["a"], "shape": None}]}, b"", "inputs[0].shape is null"),
-        ({"inputs": [{**TENSOR, "data": ["a"], "parameters": []}]}, b"", None),
+        ({"inputs": [{**TENSOR, "data": ["a"], "parameters": None}]}, b"", None),
         ({"inputs": [{**TENSOR, "data": ["a"], "parameters": [1]}]}, b"", ".parameters is a list"),
         ({"inputs": [{**TENSOR, "data": ["a"]}]}, b"xy", "2 bytes of binary data belong to no"),
         (

@@ -71,6 +71,8 @@ def test_v2_json_answers_numbers_in_label_order(
     outputs = {each["name"]: each for each in body["outputs"]}
     assert list(outputs) == ["label", "score", "probabilities", "truncated"]
     assert outputs["probabilities"]["shape"] == [len(TEXTS), 3]
+    assert outputs["probabilities"]["datatype"] == "FP32"
+    assert {type(each) for each in outputs["probabilities"]["data"]} == {float}
     found = np.array(outputs["probabilities"]["data"]).reshape(-1, 3)
     for row, scores in zip(found, expected, strict=True):
         assert dict(zip(labels, row, strict=True)) == pytest.approx(scores, abs=1e-5)
