@@ -20,7 +20,7 @@ class UnsupportedEncodingError(InputError):
 
 
 class OverloadedError(Exception):
-    """The queue is full. The request was not accepted and can be sent again."""
+    """Too much waits already. The request was not accepted and can be sent again."""
 
     def __str__(self) -> str:
         return "too many texts wait for an answer; send the request again later."

@@ -87,6 +87,7 @@ class RestRoutes:
         """V1: `{"instances": ["a text", ...], "parameters": {"top_k", "raw_logits"}}`."""
         self._check_name(request)
         with observed("v1"):
+            self._check_room()
             answer, headers = await self._asked(request, await body_of(request))
             large = len(answer["predictions"]) >= LARGE_TEXTS
             content = await aside(large, orjson.dumps, answer)
@@ -96,6 +97,7 @@ class RestRoutes:
         """V2: BYTES input `text` (and `text_pair`), in JSON or with binary tensors."""
         self._check_name(request)
         with observed("v2"):
+            self._check_room()
             body = await body_of(request)
             length = request.headers.get(BINARY_HEADER)
             large = len(body) >= LARGE_BYTES
@@ -114,6 +116,10 @@ class RestRoutes:
             raise ModelNotFound(str(name)[:200])
         if version not in (None, self._predictor.loaded.version):
             raise ModelNotFound(f"{name} and version {str(version)[:200]}")
+
+    def _check_room(self) -> None:
+        """Refuse before the body is read what would be refused after it."""
+        self._predictor.loaded.batcher.check_room()
 
     async def _asked(self, request: Request, payload: Any) -> tuple[Any, dict[str, str]]:
         """The predictor's answer and headers; drops the request when its client leaves."""

@@ -26,6 +26,8 @@ settings.load_profile("same")  # --hypothesis-profile=deep comes later and wins
 
 PREDICT = "/v1/models/hotels:predict"
 INFER = "/v2/models/hotels/infer"
+HEAVY = {"instances": ["the room was clean and quiet " * 4] * 3_000}
+"""A second or more of work for one thread, so that it is still going on when a test looks."""
 
 
 def v2(data: list[Any], **more: Any) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""10,000 requests that nobody would write: never a 5xx, never a hang, and each 4xx says why.
-
-The same cases each time; `pytest --hypothesis-profile=deep tests/serving/test_fuzz.py` draws ten
-times as many at random.
-"""
+"""Over HTTP, requests that nobody would write: never a 5xx, never a hang, each 4xx says why."""
 
 import contextlib
 import gzip
@@ -10,25 +6,15 @@ import http.client
 import json
 import socket
 import struct
-import time
 from collections.abc import Iterator
 from typing import Any
 
-import grpc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from tests.serving.conftest import INFER, PREDICT, Server
-
-SECONDS = 10
-"""Bound of one answer. All of this runs beside other things on 2 cores; usual are 2 ms."""
-SCALE = settings.default.max_examples / 100 if settings.default else 1
-
-
-def cases(count: int) -> settings:
-    return settings(max_examples=int(count * SCALE), deadline=None)
+from tests.serving.junk import NESTED, SECONDS, TEXT, V1, V2, cases, encoded, unhurt
 
 
 class Connection:
@@ -67,73 +53,9 @@ def connection(server: Server) -> Iterator[Connection]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unhurt(server: Server) -> Iterator[None]:
-    """After all of it the server answers, nothing waits, and nothing failed inside."""
-    yield
-    assert server.post({"instances": ["us"]}).status_code == 200
-    assert server.metric("finegate_waiting_texts") == 0
-    assert server.metric("finegate_requests_total", outcome="failed") == 0
-    assert "Traceback" not in server.log.read_text()
-
-
-# Every plane, controls, and what JSON escapes can say and UTF-8 cannot.
-CHARACTERS = st.characters() | st.integers(0, 0x10FFFF).map(chr)
-TEXT = st.text(CHARACTERS, max_size=30) | st.sampled_from(["", "us", "\ud800", "\x00", "\ufeff"])
-LEAVES = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | TEXT
-    | st.sampled_from(["text", "text_pair", "BYTES", "FP32", 2**63, 2**70, -1, 1e999])
-)
-WORDS = (
-    *("instances", "parameters", "text", "text_pair", "top_k", "raw_logits"),
-    *("inputs", "outputs", "name", "shape", "datatype", "data", "id", "binary_data_size"),
-)
-NESTED = st.recursive(
-    LEAVES,
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(WORDS) | TEXT, inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-
-
-def encoded(document: Any) -> bytes:
-    """JSON in ASCII, so that lone surrogates can be sent, with NaN and Infinity as Python has."""
-    return json.dumps(document).encode()
-
-
-def some(**members: Any) -> Any:
-    """Objects in which each member may be absent, or nonsense."""
-    drawn = {name: value | NESTED for name, value in members.items()}
-    return st.fixed_dictionaries({}, optional=drawn)
-
-
-INSTANCE = TEXT | some(text=TEXT, text_pair=TEXT)
-V1 = some(
-    instances=st.lists(INSTANCE, max_size=4),
-    parameters=some(top_k=st.integers(-1, 5), raw_logits=st.booleans()),
-)
-TENSOR = some(
-    name=st.sampled_from(["text", "text_pair", "other"]),
-    shape=st.lists(st.integers(-1, 3), max_size=3),
-    datatype=st.sampled_from(["BYTES", "FP32", "bytes"]),
-    data=st.lists(TEXT | st.lists(TEXT, max_size=2), max_size=3),
-    parameters=some(binary_data_size=st.integers(-1, 40)),
-)
-OUTPUT = some(
-    name=st.sampled_from(["label", "score", "probabilities", "logits", "top_labels", "nope"]),
-    parameters=some(binary_data=st.booleans(), classification=st.integers()),
-)
-V2 = some(
-    id=TEXT,
-    inputs=st.lists(TENSOR, max_size=3),
-    outputs=st.lists(OUTPUT, max_size=3),
-    parameters=some(top_k=st.integers(-1, 5), binary_data_output=st.booleans()),
-)
+def at_the_end(server: Server) -> Iterator[None]:
+    with unhurt(server):
+        yield
 
 
 @cases(2200)
@@ -275,83 +197,3 @@ def test_texts_of_10_mb_are_refused_and_those_at_the_limit_answered(
 def test_nesting_without_end(connection: Connection, path: str, opening: str) -> None:
     for depth in (10, 1_000, 1_000_000):
         assert connection.send(path, (opening * depth).encode()) == 400
-
-
-Parameter = st.builds(
-    pb.InferParameter,
-    bool_param=st.booleans(),
-) | st.builds(pb.InferParameter, string_param=st.text(max_size=3))
-CODED = TEXT.map(lambda text: text.encode(errors="surrogatepass"))
-CONTENTS = st.builds(
-    pb.InferTensorContents,
-    bytes_contents=st.lists(CODED | st.binary(max_size=5), max_size=3),
-    fp32_contents=st.lists(st.floats(width=32), max_size=2),
-)
-SHAPE = st.lists(st.integers(-1, 3) | st.sampled_from([2**62, -(2**63)]), max_size=3)
-RPC = st.builds(
-    pb.ModelInferRequest,
-    model_name=st.just("hotels") | st.text(max_size=3),
-    model_version=st.sampled_from(["", "one", "x" * 300]),
-    id=st.text(max_size=3),
-    parameters=st.dictionaries(st.sampled_from(["top_k", "raw_logits"]), Parameter, max_size=2),
-    inputs=st.lists(
-        st.builds(
-            pb.ModelInferRequest.InferInputTensor,
-            name=st.sampled_from(["text", "text_pair", "", "x" * 99]),
-            datatype=st.sampled_from(["BYTES", "FP32", ""]),
-            shape=SHAPE,
-            contents=st.none() | CONTENTS,
-        ),
-        max_size=2,
-    ),
-    outputs=st.lists(
-        st.builds(
-            pb.ModelInferRequest.InferRequestedOutputTensor,
-            name=st.sampled_from(["label", "logits", "nope", ""]),
-        ),
-        max_size=2,
-    ),
-    raw_input_contents=st.lists(
-        st.binary(max_size=12) | CODED.map(lambda coded: struct.pack("<I", len(coded)) + coded),
-        max_size=2,
-    ),
-)
-CLIENT_FAULTS = {"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"}
-
-
-@pytest.fixture(scope="module")
-def call(server: Server) -> Iterator[Any]:
-    """ModelInfer that sends bytes as they are."""
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-        yield channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-
-
-def check_rpc(call: Any, message: bytes) -> None:
-    error = call.future(message, timeout=SECONDS).exception()
-    if error is not None:
-        assert error.code().name in CLIENT_FAULTS, error
-        assert 20 < len(error.details()) < 1000, error
-
-
-@cases(1200)
-@given(RPC)
-def test_grpc_messages(call: Any, message: Any) -> None:
-    check_rpc(call, message.SerializeToString())
-
-
-@cases(300)
-@given(st.binary(max_size=40) | RPC.map(lambda message: message.SerializeToString()[:-1]))
-def test_grpc_bytes_that_are_no_message(call: Any, message: bytes) -> None:
-    check_rpc(call, message)
-
-
-def test_a_grpc_text_of_10_mb_is_refused(call: Any) -> None:
-    contents = pb.InferTensorContents(bytes_contents=[b"x" * 10_000_000])
-    tensor = pb.ModelInferRequest.InferInputTensor(
-        name="text", datatype="BYTES", shape=[1], contents=contents
-    )
-    message = pb.ModelInferRequest(model_name="hotels", inputs=[tensor])
-    began = time.monotonic()
-    with pytest.raises(grpc.RpcError, match="10000000 characters"):
-        call(message.SerializeToString(), timeout=SECONDS)
-    assert time.monotonic() - began < SECONDS
