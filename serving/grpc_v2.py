@@ -82,6 +82,9 @@ class GrpcService(GRPCInferenceServiceServicer):
 class _Statuses(aio.ServerInterceptor):
     """Reads each message, large ones in a thread, and says what each error becomes."""
 
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
         if handler is None or handler.unary_unary is None:
@@ -89,6 +92,9 @@ class _Statuses(aio.ServerInterceptor):
         parse, method = handler.request_deserializer, handler.unary_unary
 
         async def answer(message: bytes, context: Any) -> Any:
+            if self._predictor.closed:
+                says = "this server stops and did not take the call; send it to another."
+                await context.abort(StatusCode.UNAVAILABLE, says)
             try:
                 request = await aside(len(message) >= LARGE_BYTES, parse, message)
                 return await method(request, context)
@@ -122,7 +128,7 @@ async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
 def grpc_server(predictor: Predictor, dataplane: DataPlane, host: str, port: int) -> aio.Server:
     """A gRPC server bound to `host`:`port`, not started. Raises InputError when that is in use."""
     server = aio.server(
-        interceptors=[_Statuses()],
+        interceptors=[_Statuses(predictor)],
         options=[
             ("grpc.max_receive_message_length", MAX_BODY_BYTES),
             ("grpc.max_send_message_length", -1),

@@ -99,6 +99,8 @@ class Predictor(Model):
         self._threads = threads
         self.draining = False
         """True from SIGTERM on: not ready any more, and still answering."""
+        self.closed = False
+        """True once new calls are refused, over connections that last: gRPC cannot close them."""
         self._swap(self._load())
         self.ready = True
 
