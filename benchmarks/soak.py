@@ -46,7 +46,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder)
-        save_model(model, layers=2, width=128)
+        save_model(model, layers=1, width=64)  # what is tried is around it
         with serving(model, "--threads", "1", "--max-queue", "100000") as endpoint:
             began = time.perf_counter()
             statuses, sizes = asyncio.run(_soaked(endpoint, given.requests))
@@ -126,11 +126,11 @@ def _kinds(predict: str, body: bytes, number: int) -> list[Question]:
     sized = {"binary_data_size": len(packed)}
     head = json.dumps({"inputs": [{**tensor, "parameters": sized}]}).encode()
     pairs = [{"text": texts[0], "text_pair": texts[1]}]
-    long = " ".join(WORDS[number % 1000 :] * 3)
+    long = " ".join(WORDS[number % 1000 :][:600])
     return [
         (predict, body, ""),
         (predict, json.dumps({"instances": texts[:1], "parameters": {"top_k": 1}}).encode(), ""),
-        (predict, json.dumps({"instances": texts * 20}).encode(), ""),
+        (predict, json.dumps({"instances": texts * 5}).encode(), ""),
         (predict, json.dumps({"instances": pairs}).encode(), ""),
         (predict, json.dumps({"instances": [long]}).encode(), ""),
         (predict, gzip.compress(body), "content-encoding: gzip\r\n"),

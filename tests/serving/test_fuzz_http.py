@@ -31,6 +31,7 @@ class Connection:
             answer = self._http.getresponse()
             content = answer.read()
         except TimeoutError:
+            self.close()
             pytest.fail(f"no answer within {SECONDS} s")
         check(answer.status, content)
         return answer.status

@@ -11,8 +11,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving.openapi import document
 from serving.rest import routes
 from tests.serving.conftest import Server
+from tests.serving.junk import SECONDS
 
-SECONDS = 10
 LABELS = ["praise", "blame", "neutral"]
 PAGE = document("hotels", {"versions": ["one"], "parameters": {"labels": LABELS}})
 
