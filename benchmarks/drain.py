@@ -22,8 +22,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from benchmarks.endpoint import NAME, Endpoint, bodies, save_model, serving
-from benchmarks.load import REFUSED, Connection
-from benchmarks.table import Target, finish
+from benchmarks.open_loop import REFUSED, Connection
+from benchmarks.results import at_least, at_most, finish, show
 
 Outcomes = Counter[str]
 
@@ -50,12 +50,14 @@ def main() -> None:
     answered = total["REST 200"] + total["gRPC OK"]
     good = ("REST 200", "REST refused", "gRPC OK", "gRPC refused", "clean exit")
     lost = sum(count for name, count in total.items() if name not in good)
+    names = sorted(total)
+    show([{**row, **{name: row.get(name, 0) for name in names}} for row in rows])
     finish(
         rows,
         [
-            Target("requests lost", lost, 0),
-            Target("clean exits", total["clean exit"], given.times, least=True),
-            Target("requests answered", answered, 100 * given.times, least=True),
+            at_most("requests lost", lost, 0),
+            at_least("clean exits", total["clean exit"], given.times),
+            at_least("requests answered", answered, 100 * given.times),
         ],
         given.json,
     )

@@ -17,14 +17,20 @@ import torch
 from prometheus_client.parser import text_string_to_metric_families
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertTokenizer
 
+from components.export_model.openvino_export import write_ir
 from components.processes import free_ports
+from serving.classifier import Classifier
+from serving.settings import SERVING
 
 NAME = "bench"
 WORDS = [f"w{number}" for number in range(2000)]
 
 
 def save_model(folder: Path, layers: int = 6, width: int = 384) -> None:
-    """A BERT classifier of three labels; its speed does not depend on what its weights are."""
+    """A BERT classifier of three labels, served by OpenVINO in fp32.
+
+    Its speed does not depend on what its weights are.
+    """
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     (folder / "vocab.txt").write_text("\n".join(vocabulary))
     tokenizer = BertTokenizer(str(folder / "vocab.txt"))
@@ -42,6 +48,8 @@ def save_model(folder: Path, layers: int = 6, width: int = 384) -> None:
     )
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    write_ir(Classifier.load(folder), folder)
+    (folder / SERVING).write_text(json.dumps({"backend": "openvino"}))
 
 
 def bodies(count: int, texts: int, seed: int = 0) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""An HTTP client that costs little: requests one after the other, or by the clock."""
+"""An HTTP client that takes any answer: requests one after the other, or by the clock."""
 
 import asyncio
 import time

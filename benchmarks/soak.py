@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.endpoint import NAME, WORDS, Endpoint, bodies, save_model, serving
-from benchmarks.load import Connection
-from benchmarks.table import Target, finish
+from benchmarks.open_loop import Connection
+from benchmarks.results import at_least, at_most, finish, show
 
 HOUR = 36_000
 RELOADS = 12
@@ -65,12 +65,13 @@ def main() -> None:
         "fitted growth, MB": slope * len(settled),
         **{f"status {status}": count for status, count in sorted(statuses.items())},
     }
+    show([row])
     finish(
-        [{"what": name, "value": value} for name, value in row.items()],
+        [row],
         [
-            Target("fitted growth of memory, MB", float(slope * len(settled)), GROWTH_MB),
-            Target("failed requests", failed, 0),
-            Target("reloads", reloads, min(RELOADS, given.requests // EVERY), least=True),
+            at_most("fitted growth of memory, MB", float(slope * len(settled)), GROWTH_MB),
+            at_most("failed requests", failed, 0),
+            at_least("reloads", reloads, min(RELOADS, given.requests // EVERY)),
         ],
         given.json,
     )

@@ -74,9 +74,7 @@ class Batcher:
     start-time fair queuing, so a request of thousands does not hold up one of a few.
     """
 
-    def __init__(
-        self, classifier: Classifier, max_queue: int, max_wait: float = math.inf
-    ) -> None:
+    def __init__(self, classifier: Classifier, max_queue: int, max_wait: float = math.inf) -> None:
         """Requests are refused beyond `max_queue` waiting texts, and `max_wait` seconds to wait.
 
         The seconds are those until a request's turn, at the rate measured last.
