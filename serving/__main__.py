@@ -3,6 +3,7 @@
 import argparse
 import faulthandler
 import logging
+import math
 import os
 import signal
 import sys
@@ -49,7 +50,9 @@ def _serve(given: argparse.Namespace, threads: int) -> None:
         from serving.server import PredictorServer
 
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        predictor = Predictor(given.model_name, given.model_dir, given.max_queue, threads)
+        predictor = Predictor(
+            given.model_name, given.model_dir, given.max_queue, threads, max_wait=given.max_wait
+        )
         server = PredictorServer(listener=listener, host=given.host, grpc_port=given.grpc_port)
         server.start([predictor])
 
@@ -66,6 +69,12 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--max-queue", type=int, default=2048, help="texts that may wait; more are answered 503"
     )
+    parser.add_argument(
+        "--max-wait",
+        type=_seconds,
+        default=5.0,
+        help="seconds that a request may wait for its turn; beyond that it is answered 503",
+    )
     return parser.parse_args(arguments)
 
 
@@ -73,6 +82,16 @@ def _port(text: str) -> int:
     if not text.isdigit() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port, 0 to 65535")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
 
 
 if __name__ == "__main__":

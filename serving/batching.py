@@ -2,6 +2,7 @@
 
 import heapq
 import itertools
+import math
 import queue
 import threading
 import time
@@ -15,6 +16,7 @@ from serving import metrics
 from serving.classifier import Classifier, Floats
 from serving.encoding import Encoded
 from serving.errors import InputError, OverloadedError
+from serving.rate import Rate
 
 POOLED = 256
 """Encoded texts that one request may have in the pool: the more, the fuller the batches."""
@@ -72,11 +74,17 @@ class Batcher:
     start-time fair queuing, so a request of thousands does not hold up one of a few.
     """
 
-    def __init__(self, classifier: Classifier, max_queue: int) -> None:
-        """`max_queue`: texts that may wait before further requests are refused."""
+    def __init__(self, classifier: Classifier, max_queue: int, max_wait: float = math.inf) -> None:
+        """Requests are refused beyond `max_queue` waiting texts, and `max_wait` seconds to wait.
+
+        The seconds are those until a request's turn, at the rate measured last.
+        """
         self._classifier = classifier
         self._max_queue = max_queue
-        self._waiting = 0
+        self._max_wait = max_wait
+        self._rate = Rate()
+        self._waiting = self._answered = 0
+        self._live: set[_Job] = set()
         self._lock = threading.Lock()
         self._arrivals: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._jobs: list[_Job] = []
@@ -88,21 +96,37 @@ class Batcher:
         self._worker.start()
 
     def submit(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Future[Classified]:
-        """Queue one request; raises OverloadedError when as many texts wait as may.
+        """Queue one request; raises OverloadedError when as much waits as may.
 
-        A request larger than the queue is taken when nothing waits. Cancelling the future drops
+        A request beyond either bound is taken when nothing waits. Cancelling the future drops
         what of the request was not yet classified.
         """
-        with self._lock:
-            if self._waiting and self._waiting + len(texts) > self._max_queue:
-                raise OverloadedError
-            self._waiting += len(texts)
-        metrics.WAITING.inc(len(texts))
         shape = len(texts), len(self._classifier.labels)
         scores, logits = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         job = _Job(texts, pairs, scores, logits, unanswered=len(texts))
+        with self._lock:
+            self.check_room(len(texts))
+            self._waiting += len(texts)
+            self._live.add(job)
+        metrics.WAITING.inc(len(texts))
         self._arrivals.put(job)
         return job.future
+
+    def check_room(self, texts: int = 1) -> None:
+        """Raises OverloadedError when so many more texts would be refused now.
+
+        Turns are shared fairly, so of each request before it as many texts come first at most.
+        """
+        if not self._live:
+            return
+        ahead = len(self._live)
+        if texts > 1:
+            ahead = sum(min(job.unanswered, texts) for job in self._live)
+        if (
+            self._waiting + texts > self._max_queue
+            or ahead * self._rate.seconds_each > self._max_wait
+        ):
+            raise OverloadedError
 
     @property
     def alive(self) -> bool:
@@ -121,6 +145,7 @@ class Batcher:
             arrivals = [] if self._jobs else [self._arrivals.get()]
             while not self._arrivals.empty():
                 arrivals.append(self._arrivals.get())
+            began, answered = time.perf_counter(), self._answered
             closing = closing or None in arrivals
             for job in filter(None, arrivals):
                 job.turn = self._turn
@@ -133,6 +158,7 @@ class Batcher:
             self._jobs = [job for job in self._jobs if job.unanswered]
             if batch := self._next_batch():
                 self._classify(batch)
+                self._rate.add(self._answered - answered, time.perf_counter() - began)
 
     def _encode(self, job: _Job) -> None:
         """Tokenize the job's next texts, as many as its part of the pool and the time allow."""
@@ -196,7 +222,7 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - the worker must outlive a failed batch
             self._isolate(batch, error)
             return
-        answered = 0
+        answered, done = 0, set()
         for row, row_scores, row_logits in zip(batch, scores, logits, strict=True):
             job, place = row.job, row.place
             job.scores[place] += row.weight * row_scores
@@ -206,9 +232,13 @@ class Batcher:
                 continue
             answered += 1
             job.unanswered -= 1
-            if job.unanswered == 0 and job.future.set_running_or_notify_cancel():
+            if job.unanswered == 0:
+                done.add(job)
+        self._answered += answered
+        self._release(answered, done)  # first: who is answered may ask again at once
+        for job in done:
+            if job.future.set_running_or_notify_cancel():
                 job.future.set_result(Classified(job.scores, job.logits, job.truncated))
-        self._release(answered)
 
     def _isolate(self, batch: list[_Row], error: Exception) -> None:
         """Try each request of a failed batch alone, so that one cannot fail the others."""
@@ -220,12 +250,13 @@ class Batcher:
             self._classify([row for row in batch if row.job is job])
 
     def _drop(self, job: _Job, error: Exception | None = None) -> None:
+        texts, job.unanswered = job.unanswered, 0
+        self._release(texts, {job})
         if error is not None and job.future.set_running_or_notify_cancel():
             job.future.set_exception(error)
-        self._release(job.unanswered)
-        job.unanswered = 0
 
-    def _release(self, texts: int) -> None:
+    def _release(self, texts: int, done: set[_Job]) -> None:
         with self._lock:
             self._waiting -= texts
+            self._live -= done
         metrics.WAITING.dec(texts)

@@ -1,5 +1,8 @@
 """The errors that mean something to whoever asked."""
 
+RETRY_AFTER_SECONDS = 1
+"""After which a request that was refused for load may be sent again."""
+
 
 class InputError(ValueError):
     """Bad input. The message is one paragraph: what was given, the rule, the remedy.
@@ -12,8 +15,12 @@ class TooLargeError(InputError):
     """A body beyond the limit; the endpoint answers 413."""
 
 
+class UnsupportedEncodingError(InputError):
+    """A body in a Content-Encoding that is not read here; the endpoint answers 415."""
+
+
 class OverloadedError(Exception):
-    """The queue is full. The request was not accepted and can be sent again."""
+    """Too much waits already. The request was not accepted and can be sent again."""
 
     def __str__(self) -> str:
         return "too many texts wait for an answer; send the request again later."

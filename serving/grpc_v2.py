@@ -3,8 +3,8 @@
 import logging
 from typing import Any, NoReturn
 
-from grpc import StatusCode, aio  # type: ignore[import-untyped]
-from grpc_interceptor import AsyncExceptionToStatusInterceptor
+from google.protobuf.message import DecodeError
+from grpc import StatusCode, aio, unary_unary_rpc_method_handler
 from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
@@ -13,40 +13,40 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
     add_GRPCInferenceServiceServicer_to_server,
 )
 
-from serving.errors import InputError, OverloadedError
+from serving.bodies import MAX_BODY_BYTES
+from serving.errors import RETRY_AFTER_SECONDS, InputError, OverloadedError
 from serving.metrics import observed
 from serving.predictor import LARGE_BYTES, Predictor, aside
 from serving.protocol_v2 import request_from_grpc
-from serving.rest import MAX_BODY_BYTES, RETRY_AFTER_SECONDS
 
 logger = logging.getLogger("finegate")
 
 
-class GrpcService(GRPCInferenceServiceServicer):  # type: ignore[misc]
+class GrpcService(GRPCInferenceServiceServicer):
     """Answers gRPC requests for one predictor; loading and unloading stay UNIMPLEMENTED."""
 
     def __init__(self, predictor: Predictor, dataplane: DataPlane) -> None:
         self._predictor = predictor
         self._dataplane = dataplane
 
-    async def ServerLive(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerLive(self, request: Any, context: Any) -> Any:
         """The process answers."""
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerReady(self, request: Any, context: Any) -> Any:
         """True when requests may be sent here."""
         return pb.ServerReadyResponse(ready=await self._predictor.healthy())
 
-    async def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:
         """Name, version and protocol extensions of the server."""
         return pb.ServerMetadataResponse(**self._dataplane.metadata())
 
-    async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelReady(self, request: Any, context: Any) -> Any:
         """True when the model answers."""
         self._check_name(request.name, request.version)
         return pb.ModelReadyResponse(ready=await self._predictor.healthy())
 
-    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
         """Inputs, outputs and version; the labels come with every answer."""
         self._check_name(request.name, request.version)
         metadata = self._predictor.metadata()
@@ -63,7 +63,7 @@ class GrpcService(GRPCInferenceServiceServicer):  # type: ignore[misc]
             outputs=outputs,
         )
 
-    async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Classify the texts of the BYTES input `text` (and `text_pair`)."""
         self._check_name(request.model_name, request.model_version)
         large = request.ByteSize() >= LARGE_BYTES
@@ -74,36 +74,61 @@ class GrpcService(GRPCInferenceServiceServicer):  # type: ignore[misc]
 
     def _check_name(self, name: str, version: str) -> None:
         if name != self._predictor.name:
-            raise ModelNotFound(name)
+            raise ModelNotFound(str(name)[:200])
         if version and version != self._predictor.loaded.version:
-            raise ModelNotFound(f"{name} and version {version}")
+            raise ModelNotFound(f"{name} and version {str(version)[:200]}")
 
 
-class _Statuses(AsyncExceptionToStatusInterceptor):
-    async def handle_exception(
-        self, ex: Exception, request_or_iterator: Any, context: Any, method_name: str
-    ) -> NoReturn:
-        if isinstance(ex, InputError):
-            await context.abort(StatusCode.INVALID_ARGUMENT, str(ex))
-        if isinstance(ex, ModelNotFound):
-            await context.abort(StatusCode.NOT_FOUND, str(ex))
-        if isinstance(ex, OverloadedError):
-            # The name that gRPC's retry policy reads (gRFC A6).
-            pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_AFTER_SECONDS))
-            await context.abort(StatusCode.RESOURCE_EXHAUSTED, str(ex), (pushback,))
-        if isinstance(ex, NotImplementedError):
-            await context.abort(StatusCode.UNIMPLEMENTED, f"{method_name} is not offered here.")
-        logger.error("%s failed", method_name, exc_info=ex)
-        await context.abort(
-            StatusCode.INTERNAL, f"internal error ({type(ex).__name__}); the log says more."
-        )
-        raise ex
+class _Statuses(aio.ServerInterceptor):
+    """Reads each message, large ones in a thread, and says what each error becomes."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        parse, method = handler.request_deserializer, handler.unary_unary
+
+        async def answer(message: bytes, context: Any) -> Any:
+            if self._predictor.closed:
+                says = "this server stops and did not take the call; send it to another."
+                await context.abort(StatusCode.UNAVAILABLE, says)
+            try:
+                request = await aside(len(message) >= LARGE_BYTES, parse, message)
+                return await method(request, context)
+            except Exception as error:  # noqa: BLE001 - each becomes a status
+                await _abort(context, error, details.method)
+
+        return unary_unary_rpc_method_handler(answer, None, handler.response_serializer)
+
+
+async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
+    if isinstance(error, DecodeError):
+        says = "the message is not the protocol's protobuf message; send the one of its service."
+        await context.abort(StatusCode.INVALID_ARGUMENT, says)
+    if isinstance(error, InputError):
+        await context.abort(StatusCode.INVALID_ARGUMENT, str(error))
+    if isinstance(error, ModelNotFound):
+        await context.abort(StatusCode.NOT_FOUND, str(error))
+    if isinstance(error, OverloadedError):
+        # The name that gRPC's retry policy reads (gRFC A6).
+        pushback = ("grpc-retry-pushback-ms", str(1000 * RETRY_AFTER_SECONDS))
+        await context.abort(StatusCode.RESOURCE_EXHAUSTED, str(error), (pushback,))
+    if isinstance(error, NotImplementedError):
+        await context.abort(StatusCode.UNIMPLEMENTED, f"{method} is not offered here.")
+    logger.error("%s failed", method, exc_info=error)
+    await context.abort(
+        StatusCode.INTERNAL, f"internal error ({type(error).__name__}); the log says more."
+    )
+    raise error
 
 
 def grpc_server(predictor: Predictor, dataplane: DataPlane, host: str, port: int) -> aio.Server:
     """A gRPC server bound to `host`:`port`, not started. Raises InputError when that is in use."""
     server = aio.server(
-        interceptors=[_Statuses()],
+        interceptors=[_Statuses(predictor)],
         options=[
             ("grpc.max_receive_message_length", MAX_BODY_BYTES),
             ("grpc.max_send_message_length", -1),

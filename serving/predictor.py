@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -38,7 +39,7 @@ async def aside(large: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kw
 class Loaded:
     """One release in memory, ready to answer."""
 
-    def __init__(self, folder: Path, max_queue: int, threads: int) -> None:
+    def __init__(self, folder: Path, max_queue: int, max_wait: float, threads: int) -> None:
         """Verify, load and try a release folder; raises InputError when it cannot be served."""
         try:
             self.version = verified_version(folder)
@@ -56,7 +57,7 @@ class Loaded:
                 f"the model in {folder} answers with NaN or infinity. Its weights are damaged or "
                 "overflowed in training; promote another release."
             )
-        self.batcher = Batcher(self.classifier, max_queue)
+        self.batcher = Batcher(self.classifier, max_queue, max_wait)
 
     async def answer(self, question: Question) -> Answer:
         """Classify the question's texts together with what else waits."""
@@ -74,10 +75,18 @@ class Loaded:
         )
 
 
-class Predictor(Model):  # type: ignore[misc]
+class Predictor(Model):
     """Text in, named label probabilities out."""
 
-    def __init__(self, name: str, link: Path, max_queue: int, threads: int = 0) -> None:
+    def __init__(
+        self,
+        name: str,
+        link: Path,
+        max_queue: int,
+        threads: int = 0,
+        *,
+        max_wait: float = math.inf,
+    ) -> None:
         """`link` is a release folder, or a link to one that `reload` follows anew.
 
         `threads` of the forward pass; 0 takes one for each core. Raises InputError when the
@@ -86,9 +95,12 @@ class Predictor(Model):  # type: ignore[misc]
         super().__init__(name, return_response_headers=True)
         self._link = link
         self._max_queue = max_queue
+        self._max_wait = max_wait
         self._threads = threads
         self.draining = False
         """True from SIGTERM on: not ready any more, and still answering."""
+        self.closed = False
+        """True once new calls are refused, over connections that last: gRPC cannot close them."""
         self._swap(self._load())
         self.ready = True
 
@@ -158,6 +170,8 @@ class Predictor(Model):  # type: ignore[misc]
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, labels]},
             {"name": "truncated", "datatype": "BOOL", "shape": [-1]},
             {"name": "logits", "datatype": "FP32", "shape": [-1, labels], "optional": True},
+            {"name": "top_labels", "datatype": "BYTES", "shape": [-1, -1], "optional": True},
+            {"name": "top_scores", "datatype": "FP32", "shape": [-1, -1], "optional": True},
         ]
 
     def metadata(self) -> dict[str, Any]:
@@ -178,7 +192,7 @@ class Predictor(Model):  # type: ignore[misc]
         }
 
     def _load(self) -> Loaded:
-        return Loaded(self._link.resolve(), self._max_queue, self._threads)
+        return Loaded(self._link.resolve(), self._max_queue, self._max_wait, self._threads)
 
     def _swap(self, fresh: Loaded) -> None:
         self.loaded = fresh

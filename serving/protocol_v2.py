@@ -16,10 +16,12 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 
 from serving.errors import InputError
-from serving.protocol import Answer, Question, check_count, kind, parse_json, text_of
+from serving.protocol import Answer, Question, check_count, kind, parse_json, text_of, top_k_of
 
 INPUTS = ("text", "text_pair")
-OUTPUTS = ("label", "score", "probabilities", "truncated", "logits")
+OUTPUTS = ("label", "score", "probabilities", "truncated")
+MORE_OUTPUTS = ("logits", "top_labels", "top_scores")
+"""Answered when they are asked for, by name or by the parameters raw_logits and top_k."""
 
 
 def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferRequest:
@@ -40,7 +42,7 @@ def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferR
     for place, each in enumerate(_member(document.get("inputs"), "inputs", list)):
         where = f"inputs[{place}]"
         given = _member(each, where, dict)
-        parameters = _member(given.get("parameters") or {}, f"{where}.parameters", dict)
+        parameters = _optional(given, "parameters", f"{where}.", dict)
         data = given.get("data")
         if data is None:
             size = parameters.get("binary_data_size")
@@ -61,18 +63,18 @@ def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferR
     if binary:
         raise InputError(f"{len(binary)} bytes of binary data belong to no input; leave them out.")
     outputs = []
-    for place, each in enumerate(_member(document.get("outputs") or [], "outputs", list)):
+    for place, each in enumerate(_optional(document, "outputs", "", list)):
         asked = _member(each, f"outputs[{place}]", dict)
-        parameters = _member(asked.get("parameters") or {}, f"outputs[{place}].parameters", dict)
+        parameters = _optional(asked, "parameters", f"outputs[{place}].", dict)
         _flag(parameters, "binary_data")
         output = _member(asked.get("name"), f"outputs[{place}].name", str)
         outputs.append(RequestedOutput(output, parameters))
-    parameters = _member(document.get("parameters") or {}, "parameters", dict)
+    parameters = _optional(document, "parameters", "", dict)
     _flag(parameters, "binary_data_output")
     return InferRequest(
         model_name=name,
         infer_inputs=inputs,
-        request_id=_member(document.get("id") or "", "id", str),
+        request_id=_optional(document, "id", "", str),
         parameters=parameters,
         request_outputs=outputs or None,
     )
@@ -128,32 +130,44 @@ def question_from_v2(request: InferRequest) -> Question:
             f"text holds {len(texts)} texts and text_pair {len(pairs)}; give as many of each."
         )
     asked = [output.name for output in request.request_outputs or []]
-    for name in asked:
-        if name not in OUTPUTS:
-            raise InputError(f"the output {name[:40]!r} was asked for; ask for {_listed(OUTPUTS)}.")
-    raw_logits = _flag(request.parameters or {}, "raw_logits")
-    return Question(texts, pairs, raw_logits=raw_logits or "logits" in asked)
+    for place, name in enumerate(asked):
+        if name not in (*OUTPUTS, *MORE_OUTPUTS) or name in asked[:place]:
+            raise InputError(
+                f"the output {name[:40]!r} was asked for{' twice' * (name in asked[:place])}; ask "
+                f"for {_listed((*OUTPUTS, *MORE_OUTPUTS))}, each once."
+            )
+    parameters = request.parameters or {}
+    return Question(texts, pairs, top_k_of(parameters), _flag(parameters, "raw_logits"))
 
 
 def v2_answer(
     answer: Answer, question: Question, name: str, request: InferRequest
 ) -> InferResponse:
-    """A V2 response with the outputs that were asked for, else all of OUTPUTS but logits.
+    """A V2 response with the outputs that were asked for by name, else OUTPUTS.
 
     label BYTES [N] and score FP32 [N] of the best label, probabilities and logits FP32 [N, C] in
-    the order of the parameter `labels` (a JSON list), truncated BOOL [N].
+    the order of the parameter `labels` (a JSON list), truncated BOOL [N], top_labels BYTES [N, K]
+    and top_scores FP32 [N, K] of the K best labels, best first.
     """
+    names = np.array([label.encode() for label in answer.labels], dtype=object)
     best = answer.scores.argmax(axis=1)
-    values = {
-        "label": ("BYTES", np.array([answer.labels[i].encode() for i in best], dtype=object)),
+    asked = [output.name for output in request.request_outputs or []]
+    if not asked:
+        asked = [*OUTPUTS, *["logits"] * question.raw_logits]
+        asked += ["top_labels", "top_scores"] if question.top_k else []
+    values: dict[str, tuple[str, Any]] = {
+        "label": ("BYTES", names[best]),
         "score": ("FP32", answer.scores[np.arange(len(best)), best]),
         "probabilities": ("FP32", answer.scores),
         "truncated": ("BOOL", np.asarray(answer.truncated, dtype=bool)),
         "logits": ("FP32", answer.logits),
     }
-    asked = [output.name for output in request.request_outputs or []]
+    if not {"top_labels", "top_scores"}.isdisjoint(asked):
+        order = np.argsort(-answer.scores, axis=1, kind="stable")[:, : question.top_k]
+        values["top_labels"] = ("BYTES", names[order])
+        values["top_scores"] = ("FP32", np.take_along_axis(answer.scores, order, axis=1))
     outputs = []
-    for output in asked or [each for each in OUTPUTS if each != "logits" or question.raw_logits]:
+    for output in asked:
         datatype, array = values[output]
         tensor = InferOutput(name=output, shape=list(array.shape), datatype=datatype)
         tensor.set_data_from_numpy(array, binary_data=request.use_binary_outputs)
@@ -221,6 +235,12 @@ def _flag(parameters: dict[str, Any], name: str) -> bool:
     if type(value) is not bool:
         raise InputError(f"the parameter {name} is {kind(value)}; it is true or false.")
     return value
+
+
+def _optional(given: dict[str, Any], name: str, where: str, expected: type) -> Any:
+    """The member `name`, or an empty one where it is absent or null."""
+    value = given.get(name)
+    return expected() if value is None else _member(value, f"{where}{name}", expected)
 
 
 def _member(value: Any, where: str, expected: type) -> Any:

@@ -9,23 +9,34 @@ import logging
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Request, Response
 from kserve import InferResponse
 from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import metrics_handler
-from starlette.requests import ClientDisconnect
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import ClientGoneError, InputError, OverloadedError, TooLargeError
+from serving.bodies import body_of
+from serving.errors import (
+    RETRY_AFTER_SECONDS,
+    ClientGoneError,
+    InputError,
+    OverloadedError,
+    TooLargeError,
+    UnsupportedEncodingError,
+)
 from serving.metrics import observed
+from serving.openapi import document
 from serving.predictor import LARGE_BYTES, LARGE_TEXTS, Predictor, aside
 from serving.protocol_v2 import request_from_rest
 
 logger = logging.getLogger("finegate")
 
-RETRY_AFTER_SECONDS = 1
-MAX_BODY_BYTES = 64 << 20
 BINARY_HEADER = "inference-header-content-length"
 
 
@@ -36,54 +47,62 @@ class RestRoutes:
         self._predictor = predictor
         self._dataplane = dataplane
 
-    async def live(self) -> dict[str, bool]:
-        """The process answers."""
-        return {"live": True}
+    async def root(self, _: Request) -> Response:
+        """The process answers, in the words of V1."""
+        return _json({"status": "alive"})
 
-    async def ready(self) -> Response:
+    async def live(self, _: Request) -> Response:
+        """The process answers."""
+        return _json({"live": True})
+
+    async def ready(self, _: Request) -> Response:
         """200 when requests may be sent here, else 503."""
         ready = await self._predictor.healthy()
         return _json({"ready": ready}, 200 if ready else 503)
 
-    async def server_metadata(self) -> dict[str, Any]:
+    async def server_metadata(self, _: Request) -> Response:
         """Name, version and protocol extensions of the server."""
-        metadata: dict[str, Any] = self._dataplane.metadata()
-        return metadata
+        return _json(self._dataplane.metadata())
 
-    async def models(self) -> dict[str, list[str]]:
+    async def models(self, _: Request) -> Response:
         """Names of the models served."""
-        return {"models": [self._predictor.name]}
+        return _json({"models": [self._predictor.name]})
 
-    async def model_metadata(self, model_name: str, model_version: str | None = None) -> Any:
+    async def model_metadata(self, request: Request) -> Response:
         """Inputs, outputs, labels and version."""
-        self._check_name(model_name, model_version)
-        return self._predictor.metadata()
+        self._check_name(request)
+        return _json(self._predictor.metadata())
 
-    async def model_ready(self, model_name: str, model_version: str | None = None) -> Response:
+    async def model_ready(self, request: Request) -> Response:
         """200 when the model answers, else 503."""
-        self._check_name(model_name, model_version)
+        self._check_name(request)
         ready = await self._predictor.healthy()
-        return _json({"name": model_name, "ready": ready}, 200 if ready else 503)
+        return _json({"name": self._predictor.name, "ready": ready}, 200 if ready else 503)
 
-    async def predict(self, model_name: str, request: Request) -> Response:
+    async def openapi(self, _: Request) -> Response:
+        """What can be asked here, and what is answered."""
+        return _json(document(self._predictor.name, self._predictor.metadata()))
+
+    async def predict(self, request: Request) -> Response:
         """V1: `{"instances": ["a text", ...], "parameters": {"top_k", "raw_logits"}}`."""
-        self._check_name(model_name)
+        self._check_name(request)
         with observed("v1"):
-            answer, headers = await self._asked(request, await _body(request))
+            self._check_room()
+            answer, headers = await self._asked(request, await body_of(request))
             large = len(answer["predictions"]) >= LARGE_TEXTS
             content = await aside(large, orjson.dumps, answer)
         return Response(content, headers=headers, media_type="application/json")
 
-    async def infer(
-        self, model_name: str, request: Request, model_version: str | None = None
-    ) -> Response:
+    async def infer(self, request: Request) -> Response:
         """V2: BYTES input `text` (and `text_pair`), in JSON or with binary tensors."""
-        self._check_name(model_name, model_version)
+        self._check_name(request)
         with observed("v2"):
-            body = await _body(request)
+            self._check_room()
+            body = await body_of(request)
             length = request.headers.get(BINARY_HEADER)
             large = len(body) >= LARGE_BYTES
-            asked = await aside(large, request_from_rest, body, length, model_name)
+            name = self._predictor.name
+            asked = await aside(large, request_from_rest, body, length, name)
             answer, headers = await self._asked(request, asked)
             content, json_length = await aside(large, _v2_content, answer)
         if json_length is None:
@@ -91,11 +110,16 @@ class RestRoutes:
         headers = {**headers, BINARY_HEADER: str(json_length)}
         return Response(content, headers=headers, media_type="application/octet-stream")
 
-    def _check_name(self, name: str, version: str | None = None) -> None:
+    def _check_name(self, request: Request) -> None:
+        name, version = (request.path_params.get(key) for key in ("model_name", "model_version"))
         if name != self._predictor.name:
-            raise ModelNotFound(name)
-        if version is not None and version != self._predictor.loaded.version:
-            raise ModelNotFound(f"{name} and version {version}")
+            raise ModelNotFound(str(name)[:200])
+        if version not in (None, self._predictor.loaded.version):
+            raise ModelNotFound(f"{name} and version {str(version)[:200]}")
+
+    def _check_room(self) -> None:
+        """Refuse before the body is read what would be refused after it."""
+        self._predictor.loaded.batcher.check_room()
 
     async def _asked(self, request: Request, payload: Any) -> tuple[Any, dict[str, str]]:
         """The predictor's answer and headers; drops the request when its client leaves."""
@@ -130,61 +154,45 @@ class CloseWhileDraining:
         await self._app(scope, receive, closing)
 
 
-def application(predictor: Predictor, dataplane: DataPlane) -> FastAPI:
-    """The web application that serves one predictor."""
-    app = FastAPI(title=f"finegate: {predictor.name}", docs_url=None, redoc_url=None)
-    routes, get, post = RestRoutes(predictor, dataplane), ["GET"], ["POST"]
+def routes(predictor: Predictor, dataplane: DataPlane) -> list[Route]:
+    """What is served where. The first that matches answers, so the busiest come first."""
+    rest = RestRoutes(predictor, dataplane)
     v1, v2 = "/v1/models", "/v2/models/{model_name}"
     version = f"{v2}/versions/{{model_version}}"
-    for path, endpoint, methods in (
-        ("/", routes.live, get),
-        ("/metrics", metrics_handler, get),
-        (v1, routes.models, get),
-        (f"{v1}/{{model_name}}", routes.model_ready, get),
-        (f"{v1}/{{model_name}}:predict", routes.predict, post),
-        ("/v2", routes.server_metadata, get),
-        ("/v2/health/live", routes.live, get),
-        ("/v2/health/ready", routes.ready, get),
-        ("/v2/models", routes.models, get),
-        (v2, routes.model_metadata, get),
-        (f"{v2}/ready", routes.model_ready, get),
-        (f"{v2}/infer", routes.infer, post),
-        (version, routes.model_metadata, get),
-        (f"{version}/ready", routes.model_ready, get),
-        (f"{version}/infer", routes.infer, post),
-    ):
-        app.add_api_route(path, endpoint, methods=methods, response_model=None)
-    app.add_middleware(CloseWhileDraining, predictor=predictor)
-    for kind, handler in (
-        (InputError, _invalid),
-        (OverloadedError, _overloaded),
-        (ModelNotFound, _not_found),
-        (ClientGoneError, _gone),
-        (Exception, _failed),
-    ):
-        app.add_exception_handler(kind, handler)
-    return app
+    return [
+        Route(f"{v1}/{{model_name}}:predict", rest.predict, methods=["POST"]),
+        Route(f"{v2}/infer", rest.infer, methods=["POST"]),
+        Route(f"{v2}/ready", rest.model_ready),
+        Route("/v2/health/live", rest.live),
+        Route("/v2/health/ready", rest.ready),
+        Route("/metrics", metrics_handler),
+        Route("/", rest.root),
+        Route("/openapi.json", rest.openapi),
+        Route(v1, rest.models),
+        Route(f"{v1}/{{model_name}}", rest.model_ready),
+        Route("/v2", rest.server_metadata),
+        Route("/v2/models", rest.models),
+        Route(v2, rest.model_metadata),
+        Route(version, rest.model_metadata),
+        Route(f"{version}/ready", rest.model_ready),
+        Route(f"{version}/infer", rest.infer, methods=["POST"]),
+    ]
 
 
-async def _body(request: Request) -> bytes:
-    size = int(request.headers.get("content-length", 0))  # uvicorn refuses what is no number
-    chunks = []
-    try:
-        if size <= MAX_BODY_BYTES:
-            size = 0
-            async for chunk in request.stream():
-                chunks.append(chunk)
-                size += len(chunk)
-                if size > MAX_BODY_BYTES:
-                    break
-    except ClientDisconnect as error:
-        raise ClientGoneError from error
-    if size > MAX_BODY_BYTES:
-        raise TooLargeError(
-            f"the body has {size} bytes or more; {MAX_BODY_BYTES} is the most it may have. Send "
-            "fewer texts a request."
-        )
-    return b"".join(chunks)
+def application(predictor: Predictor, dataplane: DataPlane) -> Starlette:
+    """The web application that serves one predictor."""
+    return Starlette(
+        routes=routes(predictor, dataplane),
+        middleware=[Middleware(CloseWhileDraining, predictor=predictor)],
+        exception_handlers={
+            InputError: _invalid,
+            OverloadedError: _overloaded,
+            ModelNotFound: _not_found,
+            HTTPException: _no_route,
+            ClientGoneError: _gone,
+            Exception: _failed,
+        },
+    )
 
 
 async def _client_left(request: Request) -> None:
@@ -197,16 +205,28 @@ def _v2_content(answer: InferResponse) -> tuple[bytes, int | None]:
     return (orjson.dumps(content) if json_length is None else content), json_length
 
 
-def _json(content: Any, status: int, headers: dict[str, str] | None = None) -> Response:
+def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
 
 
 async def _invalid(_: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 413 if isinstance(error, TooLargeError) else 400)
+    status = 400
+    if isinstance(error, TooLargeError):
+        status = 413
+    elif isinstance(error, UnsupportedEncodingError):
+        status = 415
+    return _json({"error": str(error)}, status)
 
 
 async def _not_found(_: Request, error: Exception) -> Response:
     return _json({"error": str(error)}, 404)
+
+
+async def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    asked = f"{request.method[:20]} {request.url.path[:200]}"
+    says = f"{asked} is not offered here; GET /openapi.json lists what is."
+    return _json({"error": says}, error.status_code, dict(error.headers or {}))
 
 
 async def _overloaded(_: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from grpc import aio  # type: ignore[import-untyped]
+from grpc import aio
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 
@@ -25,12 +25,14 @@ LINGER_SECONDS = 1.0
 """After SIGTERM, how long connections are still taken: by its end each client that is active has
 been told to close its connection, and so none sends into one that closes."""
 SETTLE_SECONDS = 0.5
-"""After that, how long connections that began may take to be accepted and to send a request."""
+"""After that, how long connections that began may take to be accepted and to send a request, and
+gRPC clients to learn from an UNAVAILABLE that they should ask elsewhere: what reaches gRPC while it
+stops is CANCELLED, which clients do not repeat."""
 GRACE_SECONDS = 25
 """How long accepted requests may then take. Kubernetes kills 30 s after SIGTERM."""
 
 
-class PredictorServer(ModelServer):  # type: ignore[misc]
+class PredictorServer(ModelServer):
     """Serves one predictor over HTTP (V1, V2) and gRPC (V2).
 
     SIGHUP reloads the release; SIGTERM and SIGINT drain and stop.
@@ -111,11 +113,15 @@ class PredictorServer(ModelServer):  # type: ignore[misc]
         if self._stopping is None:
             logger.info("draining: not ready any more, %s s to finish", GRACE_SECONDS)
             predictor.draining = True
-            self._stopping = asyncio.get_running_loop().create_task(self._stop_soon(rest, rpc))
+            stop = self._stop_soon(predictor, rest, rpc)
+            self._stopping = asyncio.get_running_loop().create_task(stop)
 
-    async def _stop_soon(self, rest: uvicorn.Server, rpc: aio.Server | None) -> None:
+    async def _stop_soon(
+        self, predictor: Predictor, rest: uvicorn.Server, rpc: aio.Server | None
+    ) -> None:
         await asyncio.sleep(LINGER_SECONDS)
         take_no_more(self._listener)
+        predictor.closed = True
         await asyncio.sleep(SETTLE_SECONDS)
         rest.should_exit = True
         if rpc is not None:
@@ -129,7 +135,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-class _DataPlane(DataPlane):  # type: ignore[misc]
+class _DataPlane(DataPlane):
     def metadata(self) -> dict[str, Any]:
         metadata: dict[str, Any] = super().metadata()
         return {**metadata, "extensions": ["binary_tensor_data"]}

@@ -14,13 +14,26 @@ import grpc
 import httpx
 import pytest
 import torch
+from hypothesis import settings
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 from prometheus_client.parser import text_string_to_metric_families
 
 from components import predictor_process, processes
 
+settings.register_profile("same", derandomize=True, database=None)
+settings.register_profile("deep", max_examples=1000)
+settings.load_profile("same")  # --hypothesis-profile=deep comes later and wins
+
 PREDICT = "/v1/models/hotels:predict"
 INFER = "/v2/models/hotels/infer"
+HEAVY = {"instances": ["the room was clean and quiet " * 4] * 3_000}
+"""A second or more of work for one thread, so that it is still going on when a test looks."""
+
+
+def v2(data: list[Any], **more: Any) -> dict[str, Any]:
+    """A V2 request of one input, `text`."""
+    tensor = {"name": "text", "shape": [len(data)], "datatype": "BYTES", "data": data}
+    return {"inputs": [{**tensor, **more}]}
 
 
 def release(model: Path, folder: Path, version: str) -> Path:

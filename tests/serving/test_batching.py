@@ -109,6 +109,48 @@ def test_a_full_queue_refuses_and_recovers(classifier: Classifier) -> None:
     batcher.close()
 
 
+class Slow(Gated):
+    """Ten texts a second."""
+
+    def logits(self, rows: Sequence[Encoded]) -> Floats:
+        time.sleep(0.1 * len(rows))
+        return super().logits(rows)
+
+
+def test_what_would_wait_too_long_is_refused_by_the_rate_of_the_worker(
+    classifier: Classifier,
+) -> None:
+    gated = Slow(classifier)
+    batcher = Batcher(gated, 1000, max_wait=0.35)
+    gated.go.release(1)
+    batcher.submit(["us"] * 9, None).result(60)  # tells the rate
+    held = [batcher.submit(["us"], None) for _ in range(3)]  # wait for 0, 1 and 2 texts
+    with pytest.raises(OverloadedError):
+        held += [batcher.submit(["us"], None) for _ in range(2)]  # for 0.3 s and 0.4 s at least
+    gated.go.release(100)
+    for future in held:
+        future.result(60)
+    assert len(batcher.submit(["us"] * 9, None).result(60).logits) == 9
+    batcher.close()
+
+
+def test_a_request_of_many_texts_does_not_make_the_server_refuse_one_of_few(
+    classifier: Classifier,
+) -> None:
+    gated = Slow(classifier)
+    batcher = Batcher(gated, 1000, max_wait=0.35)
+    gated.go.release(1)
+    batcher.submit(["us"] * 9, None).result(60)
+    many = batcher.submit(TEXTS[:30], None)
+    few = batcher.submit(["us"] * 2, None)  # of the many, two come before it
+    with pytest.raises(OverloadedError):
+        batcher.submit(["us"] * 30, None)
+    gated.go.release(100)
+    assert len(few.result(60).logits) == 2
+    assert len(many.result(60).logits) == 30
+    batcher.close()
+
+
 def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(
     classifier: Classifier,
 ) -> None:

@@ -1,6 +1,5 @@
 """Over gRPC, where the stock runtime answers INTERNAL to every text."""
 
-import asyncio
 import struct
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from kserve import InferenceGRPCClient, InferInput, InferRequest
 from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from serving.classifier import Classifier
@@ -66,19 +64,6 @@ def test_pairs_and_chosen_outputs(server: Server, tiny_model: Path) -> None:
     classifier = Classifier.load(tiny_model)
     logits = classifier.logits(classifier.encoder.encode(["us"], ["our"]))
     assert np.allclose(output.contents.fp32_contents, logits[0], atol=1e-5)
-
-
-async def ask_with_kserve(server: Server) -> Any:
-    client = InferenceGRPCClient(f"127.0.0.1:{server.grpc_port}")
-    tensor = InferInput("text", [2], "BYTES")
-    tensor.set_data_from_numpy(np.array([b"the room", b"us"], dtype=object), binary_data=True)
-    return await client.infer(InferRequest("hotels", [tensor], model_version=""))
-
-
-def test_kserves_own_client_is_answered(server: Server) -> None:
-    response = asyncio.run(ask_with_kserve(server))
-    assert response.model_version == "one"
-    assert response.get_output_by_name("probabilities").as_numpy().shape == (2, 3)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import asyncio
 import socket
 
 import pytest
@@ -21,6 +22,23 @@ def test_a_connection_that_nobody_accepted_yet_outlives_the_closing_of_the_port(
             assert accepted.recv(20) == b"request"
             accepted.sendall(b"answer")
             assert early.recv(20) == b"answer"
+
+
+def test_accepted_connections_send_a_body_without_waiting_for_an_acknowledgement() -> None:
+    async def nodelay() -> int:
+        accepted: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connection = writer.get_extra_info("socket")
+            accepted.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with bound("127.0.0.1", 0, "--http-port") as listener:
+            async with await asyncio.start_server(take, sock=listener):
+                with socket.create_connection(listener.getsockname()):
+                    return await asyncio.wait_for(accepted, 10)
+
+    assert asyncio.run(nodelay()) == 1
 
 
 def test_a_bound_port_refuses_clients_until_it_listens() -> None:

@@ -10,7 +10,7 @@ from kserve import InferInput, InferRequest
 
 from serving.errors import InputError
 from serving.protocol import Answer, Question
-from serving.protocol_v2 import question_from_v2, request_from_rest, v2_answer
+from serving.protocol_v2 import OUTPUTS, question_from_v2, request_from_rest, v2_answer
 
 ANSWER = Answer(
     labels=("bad", "fair", "good"),
@@ -64,7 +64,7 @@ TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES"}
         ({"inputs": [{**TENSOR, "data": ["a"], "name": 1}]}, b"", "inputs[0].name is a number"),
         ({"inputs": [{**TENSOR, "data": ["a"], "shape": [True]}]}, b"", "inputs[0].shape"),
         ({"inputs": [{**TENSOR, "data": ["a"], "shape": None}]}, b"", "inputs[0].shape is null"),
-        ({"inputs": [{**TENSOR, "data": ["a"], "parameters": []}]}, b"", None),
+        ({"inputs": [{**TENSOR, "data": ["a"], "parameters": None}]}, b"", None),
         ({"inputs": [{**TENSOR, "data": ["a"], "parameters": [1]}]}, b"", ".parameters is a list"),
         ({"inputs": [{**TENSOR, "data": ["a"]}]}, b"xy", "2 bytes of binary data belong to no"),
         (
@@ -107,11 +107,30 @@ def test_labels_scores_and_probabilities_are_in_label_order() -> None:
     assert json.loads(body["parameters"]["labels"]) == ["bad", "fair", "good"]
 
 
-def test_logits_come_by_parameter_or_by_name() -> None:
-    tensor = {**TENSOR, "data": ["a"]}
-    assert asked({"inputs": [tensor], "parameters": {"raw_logits": True}}).raw_logits
-    assert asked({"inputs": [tensor], "outputs": [{"name": "logits"}]}).raw_logits
-    assert not asked({"inputs": [tensor]}).raw_logits
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ({}, OUTPUTS),
+        ({"parameters": {"raw_logits": True}}, (*OUTPUTS, "logits")),
+        ({"parameters": {"top_k": 2}}, (*OUTPUTS, "top_labels", "top_scores")),
+        ({"outputs": [{"name": "logits"}]}, ("logits",)),
+        ({"outputs": [{"name": "top_labels"}, {"name": "label"}]}, ("top_labels", "label")),
+    ],
+)
+def test_outputs_come_by_parameter_or_by_name(more: dict[str, Any], names: tuple[str, ...]) -> None:
+    body = json.dumps({"inputs": [{**TENSOR, "data": ["a"]}], **more}).encode()
+    request = request_from_rest(body, None, "m")
+    answered, _ = v2_answer(ANSWER, question_from_v2(request), "m", request).to_rest()
+    assert tuple(each["name"] for each in answered["outputs"]) == names
+
+
+def test_the_best_labels_come_best_first() -> None:
+    question = Question(["a", "b"], None, top_k=2)
+    body, _ = v2_answer(ANSWER, question, "m", request(["a", "b"], [2])).to_rest()
+    outputs = {each["name"]: each for each in body["outputs"]}
+    assert (outputs["top_labels"]["shape"], outputs["top_scores"]["shape"]) == ([2, 2], [2, 2])
+    assert outputs["top_labels"]["data"] == ["good", "bad", "bad", "fair"]
+    assert np.allclose(outputs["top_scores"]["data"], [0.7, 0.2, 0.5, 0.3])
 
 
 KEYS = st.sampled_from(
