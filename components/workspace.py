@@ -13,6 +13,7 @@ from components.transfers import TransferError
 from serving.errors import InputError
 
 SECONDS_KEPT = 7 * 24 * 3600
+_ALONE = "alone-"
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def workspace(step: str, key: str) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with tempfile.TemporaryDirectory(dir=home) as alone:
+            with tempfile.TemporaryDirectory(dir=home, prefix=_ALONE) as alone:
                 yield Path(alone)
             return
         folder = home / f"{step}-{key}"
@@ -68,3 +69,6 @@ def _sweep(home: Path) -> None:
                     shutil.rmtree(folder)
         except (BlockingIOError, FileNotFoundError):  # at work, or swept by another process
             continue
+    for folder in home.glob(f"{_ALONE}*"):
+        if time.time() - folder.stat().st_mtime > SECONDS_KEPT:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -19,11 +19,13 @@ def report(store: str, run: str, dataset: str, drift: str) -> bytes:
     verdict: dict[str, Any] | None = storage.read_json(f"{store}/runs/{run}/verdict.json")
     if verdict is None:
         raise InputError(f"run {run} has no verdict under {store}/runs/; there is none to report.")
+    model = folders.existing(verdict["model"])
     page = render(
         verdict=verdict,
         evaluation=folders.existing(verdict["evaluation"]),
         champion=_champion(verdict),
-        model=folders.existing(verdict["model"]),
+        model=model,
+        tokens=folders.manifest_of(f"{store}/tokenized/{model['tokenized']}"),
         dataset=folders.existing(dataset),
         drift=storage.read_json(drift) if drift else None,
         points=training_points(verdict["model"]),

@@ -64,6 +64,12 @@ def test_a_killed_download_moves_only_what_is_missing_and_gives_the_same_bytes(
     uri = download(store, DatasetSettings.model_validate(settings))
     undisturbed = download("s3://finegate/undisturbed", DatasetSettings.model_validate(settings))
     assert folders.existing(uri)["files"] == folders.existing(undisturbed)["files"]
-    third = run(DOWNLOAD, store, json.dumps(settings), home=home)
-    assert third["GetObject"] == 1  # the manifest: an unchanged source is not moved again
     assert not list(home.rglob("*.csv*"))
+
+
+def test_an_unchanged_source_is_not_moved_again(store: str, tmp_path: Path, source: str) -> None:
+    settings = json.dumps({"s3": source})
+    first = run(DOWNLOAD, store, settings, home=tmp_path / "home")
+    assert first["GetObject"] == PARTS + 2  # the manifest, before and after
+    again = run(DOWNLOAD, store, settings, home=tmp_path / "home")
+    assert again == {"HeadObject": 1, "GetObject": 1}

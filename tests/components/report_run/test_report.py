@@ -56,7 +56,31 @@ def documents(**changes: Any) -> dict[str, Any]:
             "settings": {"zero_stage": 1.0},
             "summary": {"train_runtime": 3.0, "train_samples_per_second": 100.0},
         },
-        "drift": None,
+        "drift": {
+            "champion": {"version": "v1"},
+            "shifts": [
+                {
+                    "name": "label",
+                    "shifted": True,
+                    "effect": 0.2,
+                    "bound": 0.05,
+                    "sentence": HOSTILE,
+                }
+            ],
+        },
+        "tokens": {
+            "max_length": 64,
+            "findings": [],
+            "splits": {
+                "train": {
+                    "rows": 8,
+                    "tokens": 80,
+                    "truncated": 1,
+                    "unknown": 2,
+                    "lengths": [0, 7, 1],
+                }
+            },
+        },
         "dataset": {
             "fingerprint": "d",
             "splits": {
