@@ -42,6 +42,7 @@ def judged(store: str, run: str, decision: str = "accepted") -> str:
         "decision": decision,
         "reason": "All checks passed.",
         "run": run,
+        "name": "m",
         "candidate": fingerprint[:12],
         "model": f"{store}/finetuned/{fingerprint}",
         "evaluation": evaluation,

@@ -1,6 +1,9 @@
 """Promotion to an InferenceService: the official client against an API server over HTTP."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +115,27 @@ def test_a_failing_canary_goes_back_and_says_why(
     with pytest.raises(RolledBackError, match="failed at the target"):  # again: the same answer
         promote(store, "m", "r2", rules)
     assert len(promotions.history(store, "m")) == 3
+
+
+def test_the_command_line_tells_a_failed_canary_by_its_exit_code(
+    cluster: Cluster, store: str, tmp_path: Path
+) -> None:
+    first, rules = judged(store, "r1"), settings(canary=True)
+    section = {"promotion": rules.model_dump(mode="json", exclude_none=True)}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(section))
+    for run, behaviour, code in (("r1", "healthy", 0), ("r2", "wrong", 4)):
+        cluster.behaviours[judged(store, run)] = behaviour
+        arguments = ("promote", run, "--store", store, "--config", str(tmp_path / "run.yaml"))
+        ended = subprocess.run(
+            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert ended.returncode == code, ended.stderr
+    assert "a golden row's probability differs by 0.05" in ended.stderr
+    assert f"The champion of m is {first}" in ended.stderr
 
 
 def test_a_model_that_the_cluster_cannot_load_goes_back_without_a_canary_too(
