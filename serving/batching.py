@@ -170,6 +170,8 @@ class Batcher:
             if characters > ENCODED_CHARACTERS and end > answered:
                 break
             end += 1
+        if start == end:
+            return
         try:
             pairs = None if job.pairs is None else job.pairs[start:end]
             encoded = self._classifier.encode(job.texts[start:end], pairs)

@@ -69,7 +69,7 @@ class GrpcService(GRPCInferenceServiceServicer):
         large = request.ByteSize() >= LARGE_BYTES
         with observed("grpc"):
             asked = await aside(large, request_from_grpc, request)
-            answer, _ = await self._predictor(asked)
+            answer: Any = await self._predictor.predict(asked)
             return await aside(large, answer.to_grpc)
 
     def _check_name(self, name: str, version: str) -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus sees of the predictor, beside KServe's own metrics; never a text."""
+"""What Prometheus sees of the predictor; never a text."""
 
 import asyncio
 import time

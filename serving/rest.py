@@ -123,14 +123,14 @@ class RestRoutes:
 
     async def _asked(self, request: Request, payload: Any) -> tuple[Any, dict[str, str]]:
         """The predictor's answer and headers; drops the request when its client leaves."""
-        answer = asyncio.ensure_future(self._predictor(payload))
+        headers: dict[str, str] = {}
+        answer = asyncio.ensure_future(self._predictor.predict(payload, response_headers=headers))
         left = asyncio.ensure_future(_client_left(request))
         try:
             await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done():
                 raise ClientGoneError
-            result: tuple[Any, dict[str, str]] = answer.result()
-            return result
+            return answer.result(), headers
         finally:
             answer.cancel()
             left.cancel()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+import uvloop
 from grpc import aio
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
@@ -55,7 +56,7 @@ class PredictorServer(ModelServer):
         """
         [predictor] = models
         self.register_model(predictor)
-        asyncio.run(self._serve_one(predictor))
+        uvloop.run(self._serve_one(predictor))
 
     async def _serve_one(self, predictor: Predictor) -> None:
         rpc = None
