@@ -75,4 +75,5 @@ def _decided(scores: Floats, problem_type: str) -> npt.NDArray[np.bool_]:
     if problem_type == "multi_label_classification":
         crossed: npt.NDArray[np.bool_] = scores >= 0.5
         return crossed
-    return np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
+    best: npt.NDArray[np.bool_] = np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
+    return best
