@@ -127,11 +127,21 @@ def text_of(value: Any, place: str) -> str:
 
 def top_k_of(parameters: dict[str, Any]) -> int | None:
     """How many of the best labels are asked for, None for all; raises InputError."""
-    top_k = parameters.get("top_k")
-    if top_k is not None and (type(top_k) is not int or top_k < 1):
-        given_number = top_k if type(top_k) in (int, float) else kind(top_k)
+    given = parameters.get("top_k")
+    if given is None:
+        return None
+    top_k = integer(given)
+    if top_k is None or top_k < 1:
+        given_number = given if type(given) in (int, float) else kind(given)
         raise InputError(f"parameters.top_k is {given_number}; it is an integer from 1 on.")
     return top_k
+
+
+def integer(value: Any) -> int | None:
+    """`value` as JSON Schema's integer, which 2.0 is as well; None when it is none."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
 
 
 def check_count(count: int) -> None:

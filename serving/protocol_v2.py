@@ -16,7 +16,16 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 
 from serving.errors import InputError
-from serving.protocol import Answer, Question, check_count, kind, parse_json, text_of, top_k_of
+from serving.protocol import (
+    Answer,
+    Question,
+    check_count,
+    integer,
+    kind,
+    parse_json,
+    text_of,
+    top_k_of,
+)
 
 INPUTS = ("text", "text_pair")
 OUTPUTS = ("label", "score", "probabilities", "truncated")
@@ -224,8 +233,9 @@ def _flat(data: list[Any]) -> list[Any]:
 
 
 def _shape(value: Any, where: str) -> list[int]:
-    shape: list[int] = _member(value, f"{where}.shape", list)
-    if any(type(size) is not int for size in shape):
+    sizes = [integer(size) for size in _member(value, f"{where}.shape", list)]
+    shape = [size for size in sizes if size is not None]
+    if len(shape) < len(sizes):
         raise InputError(f"{where}.shape holds something else than integers; send [N] or [N, 1].")
     return shape
 

@@ -67,6 +67,13 @@ def test_v1_says_what_was_wrong(body: Any, says: str) -> None:
     assert says in str(error.value)
 
 
+def test_a_number_without_a_fraction_is_an_integer_however_it_is_written() -> None:
+    asked = {"instances": ["a"], "parameters": {"top_k": 2.0}}
+    assert question_from_v1(asked).top_k == 2
+    with pytest.raises(InputError, match=r"top_k is 2\.5"):
+        question_from_v1({**asked, "parameters": {"top_k": 2.5}})
+
+
 def test_v1_names_the_best_label_and_all_scores_best_first() -> None:
     body = v1_answer(ANSWER, Question(["a", "b"], None), "m")
     first, second = body["predictions"]
