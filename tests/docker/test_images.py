@@ -2,11 +2,11 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -156,33 +156,32 @@ def test_docker_sees_the_predictor_healthy_and_it_stops_cleanly(predictor: str) 
     assert "draining" in logs.stdout + logs.stderr
 
 
+@dataclass
 class Containers(Cluster):
     """Each task in a container of the IR's image, with nothing of this machine but the S3 port."""
+
+    images: set[str] = field(default_factory=set)
 
     def start(self, image: str, command: list[str], home: Path) -> subprocess.CompletedProcess[str]:
         for folder in (home, home / "outputs", home / "s3"):
             folder.mkdir(exist_ok=True)
             folder.chmod(0o777)
         variables = [part for item in self.environment.items() for part in ("-e", "=".join(item))]
-        try:
-            return subprocess.run(
-                [
-                    *(DOCKER, "run", "--rm", *RESTRICTED, "--network=host", "--memory=4g"),
-                    *("--tmpfs=/tmp:size=1g", f"--volume={home}/s3:/s3"),
-                    *(f"--volume={home}/outputs:{home}/outputs", *variables),
-                    *(f"--entrypoint={command[0]}", image, *command[1:]),
-                ],
-                capture_output=True,
-                text=True,
-                timeout=500,
-            )
-        finally:
-            self.images = {*getattr(self, "images", set()), image}
+        self.images.add(image)
+        return subprocess.run(
+            [
+                *(DOCKER, "run", "--rm", *RESTRICTED, "--network=host", "--memory=4g"),
+                *("--tmpfs=/tmp:size=1g", f"--volume={home}/s3:/s3"),
+                *(f"--volume={home}/outputs:{home}/outputs", *variables),
+                *(f"--entrypoint={command[0]}", image, *command[1:]),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
 
 
-def test_the_whole_pipeline_runs_task_by_task_in_the_images(
-    s3: dict[str, str], store: str, tmp_path: Path
-) -> None:
+def test_the_whole_pipeline_runs_task_by_task_in_the_images(s3: dict[str, str], store: str) -> None:
     rows = "".join(f"{text},{label}\n" for text, label in hotel_rows(600))
     reviews = f"{store}/given/reviews.csv"
     storage.write_bytes(reviews, f"text,label\n{rows}".encode(), "text/csv")
@@ -194,4 +193,3 @@ def test_the_whole_pipeline_runs_task_by_task_in_the_images(
     champion = promotions.champion(store, "hotels")
     assert champion is not None
     assert champion.run == "5d1c-in-images"
-    shutil.rmtree(tmp_path)
