@@ -121,7 +121,8 @@ def _server(
     if name.startswith("finegate"):
         command = ["-m", "serving", "--model-dir", str(folder), "--model-name", peers.MODEL]
         command += ["--http-port", str(port), "--grpc-port", "0", "--threads", str(threads)]
-        command += ["--host", "127.0.0.1"]
+        # Peers queue without a bound, so nothing is shed here either; benchmarks/overload.py sheds.
+        command += ["--host", "127.0.0.1", "--max-queue", "100000", "--max-wait", "600"]
     else:
         command = ["-m", "benchmarks.peers", name.split()[0], str(folder), str(port), str(threads)]
     if name == LITSERVE:
