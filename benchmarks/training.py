@@ -1,6 +1,6 @@
 """Training throughput against the plain Trainer and a hand-written loop, in one run.
 
-    python benchmarks/training.py [--rows N] [--json FILE]
+    python -m benchmarks.training [--rows N] [--json FILE]
 
 Rows and base model are the quickstart's (with `--shape`: random tokens, a shape from scratch).
 Every row of the table trains the same model on the same ids with the same global batch, AdamW,
@@ -120,7 +120,7 @@ def run_peer(
     from components.finetune_model.hardware import environment
     from components.processes import free_ports
 
-    command = [sys.executable, __file__, "--worker", kind, str(work), "--batch"]
+    command = [sys.executable, "-m", "benchmarks.training", "--worker", kind, str(work), "--batch"]
     command += [str(given.batch), "--precision", given.precision]
     command += ["--epochs", str(given.epochs)]
     # The ceiling has our processes' environment, the Trainer what a shell gives it.
@@ -131,6 +131,7 @@ def run_peer(
         subprocess.Popen(
             command,
             env={**os.environ, **ours, "RANK": str(rank)},
+            cwd=Path(__file__).parent.parent,
             stdout=subprocess.PIPE,
             text=True,
         )
