@@ -401,34 +401,25 @@ def by_trainer(
 
 def report(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
     """Print the table with the targets; write both to `--json`."""
+    from benchmarks import results
+
     rate = {row["name"]: row["rows_per_second"] for row in rows}
-    targets = []
-    two, ceiling = "ours, 2 processes, ZeRO-{}", "ceiling, 2 processes"
-    for name, value, bound in (
-        ("1 process over the ceiling", ("ours, 1 process, ZeRO-0", "ceiling, 1 process"), 0.95),
-        *(
-            (f"2 processes, ZeRO-{stage}, over the ceiling", (two.format(stage), ceiling), 0.95)
-            for stage in (0, 1, 2)
-        ),
-        ("over fixed padding", ("ours, 1 process, ZeRO-0", "Trainer, fixed padding"), 1.5),
-    ):
-        if all(part in rate for part in value):
-            ratio = round(rate[value[0]] / rate[value[1]], 3)
-            targets.append({"name": name, "value": ratio, "bound": bound, "met": ratio >= bound})
-    lines = [f"{'':32}{'rows/s':>10}{'start-up s':>12}"]
-    lines += [
-        f"{row['name']:32}{row['rows_per_second']:>10}{row['startup_seconds']:>12}"
-        + (f"  MFU {row['mfu']:.1%}" if "mfu" in row else "")
-        for row in rows
+    ours, ceiling = "ours, {} process{}, ZeRO-{}", "ceiling, {} process{}"
+    ratios = [
+        (ours.format(count, many, stage), ceiling.format(count, many), 0.95)
+        for count, many in ((1, ""), (2, "es"))
+        for stage in (0, 1, 2)
     ]
-    lines += [
-        f"{each['name']}: {each['value']} (bound {each['bound']}, "
-        f"{'met' if each['met'] else 'NOT met'})"
-        for each in targets
+    ratios.append((ours.format(1, "", 0), "Trainer, fixed padding", 1.5))
+    targets = [
+        results.at_least(f"{one} over {other}", rate[one] / rate[other], bound)
+        for one, other, bound in ratios
+        if one in rate and other in rate
     ]
-    print("\n".join(lines))  # noqa: T201 - a benchmark talks
-    if given.json:
-        given.json.write_text(json.dumps({"rows": rows, "targets": targets}, indent=1) + "\n")
+    if any("mfu" in row for row in rows):
+        rows = [{"mfu": "", **row} for row in rows]
+    results.show(rows)
+    results.finish(rows, targets, given.json)
 
 
 if __name__ == "__main__":
