@@ -1,7 +1,7 @@
 """The one S3 client: small documents, create-only writes, listings, and clear errors."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -160,6 +160,14 @@ def json_bytes(document: Any) -> bytes:
     """UTF-8 JSON with sorted keys; NaN and infinity are refused, as JSON has neither."""
     text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
     return text.encode()
+
+
+def delete(uris: Iterable[str]) -> None:
+    """Delete objects one after the other, in the order given; an absent one is no error."""
+    for uri in uris:
+        bucket, key = split(uri)
+        with errors(uri):
+            client().delete_object(Bucket=bucket, Key=key)
 
 
 def list_keys(uri: str) -> list[str]:

@@ -54,7 +54,9 @@ def steps(
         store=store, tokenized=tokens.output, base_model=model.output, settings=training
     )
     # What is scored and judged from here on is the very folder that will be served.
-    candidate = export_model(store=store, model=finetuned.output, dataset=texts, settings=export)
+    candidate = export_model(
+        store=store, model=finetuned.outputs["Output"], dataset=texts, settings=export
+    )
     # KFP fills this in where it is a task's own constant, not in a parameter's default.
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
     evaluation = evaluate_model(store=store, model=candidate.output, dataset=texts, name=name)

@@ -1,32 +1,38 @@
-"""One training process: `torchrun ... -m components.finetune_model WORK_FOLDER`."""
+"""One training process: `torchrun ... -m components.finetune_model WORK_FOLDER | --job JSON`."""
 
-import sys
+import argparse
+import tempfile
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from components.console import step
-from components.finetune_model.settings import TrainingSettings
-
-
-class Job(BaseModel):
-    """What a training process is told, in `job.json` of its work folder."""
-
-    settings: TrainingSettings
-    labels: list[str]
+from components.finetune_model.lifetime import die_with
 
 
 def main() -> None:
     """Train as the work folder says."""
-    work = Path(sys.argv[1])
-    job = Job.model_validate_json((work / "job.json").read_bytes())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path, nargs="?", help="folder that holds job.json")
+    parser.add_argument("--job", help="the job itself, on a machine that has no such folder")
+    parser.add_argument("--parent", type=int, help="process to end with")
+    given = parser.parse_args()
+    if given.parent is not None:
+        die_with(given.parent)
     with step("finetune_model"):
         from transformers.utils import logging
 
+        from components.finetune_model.job import Job
         from components.finetune_model.training import train
+        from components.finetune_model.troubles import explained
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        train(work, job.settings, job.labels)
+        if given.job is None:
+            work, job = given.work, Job.read(given.work)
+        else:
+            job = Job.model_validate_json(given.job)
+            work = Path(tempfile.gettempdir()) / f"finegate-{job.facts['fingerprint']}"
+            work.mkdir(exist_ok=True)
+        with explained(job.settings):
+            train(work, job)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,20 @@
 """Token ids and a base model in, a fine-tuned Hugging Face folder with its curves out."""
 
-import json
 import os
-import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from components import folders
 from components.console import ERROR_MARK, say
+from components.finetune_model import checkpoints, cluster
+from components.finetune_model.job import Job
+from components.finetune_model.problem import Problem, check
 from components.finetune_model.settings import TrainingSettings
 from components.fingerprint import fingerprint
+from components.images import TRAINER_IMAGE
 from serving.errors import InputError
 
 STEP = "finetune_model"
@@ -21,91 +23,113 @@ STEP = "finetune_model"
 def finetune(store: str, tokenized: str, base_model: str, settings: TrainingSettings) -> str:
     """Write `finetuned/<fingerprint>/`: a Hugging Face folder and training.jsonl.
 
-    Returns the S3 address. Raises InputError for settings that cannot work here.
+    A run that was killed goes on from its newest checkpoint when it is run again. Returns the S3
+    address. Raises InputError for settings that cannot work here.
+    """
+    job = plan(store, tokenized, base_model, settings)
+    if folders.manifest_of(job.result) is not None:
+        checkpoints.clear(job.checkpoints)
+        say(STEP, f"cached: {job.result} (same tokens, same base model, same hyperparameters)")
+        return job.result
+    if settings.cluster is not None:
+        cluster.run(job, settings.cluster, TRAINER_IMAGE)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            job.write(Path(scratch))
+            launch(Path(scratch), settings)
+    facts = folders.existing(job.result)
+    summary = facts["summary"]
+    say(
+        STEP,
+        f"{summary['train_runtime']:.0f} s, {summary.get('rows_per_second', 0):.0f} rows/s, "
+        f"{facts['processes']} processes, ZeRO-{settings.zero_stage}: {job.result}",
+    )
+    return job.result
+
+
+def plan(store: str, tokenized: str, base_model: str, settings: TrainingSettings) -> Job:
+    """What is to be trained, and where it lies on S3: its fingerprint names both.
+
+    Raises InputError when an input does not exist, or settings do not suit its kind of problem.
     """
     data, base = folders.existing(tokenized), folders.existing(base_model)
+    problem: Problem = data.get("problem_type", "single_label_classification")
+    check(problem, settings)
     identity = fingerprint(
         {
             "tokenized": data["fingerprint"],
             "base_model": base["fingerprint"],
-            "settings": settings.model_dump(),
+            "settings": settings.identity(),
         },
         code=["components.finetune_model"],
-        libraries=["accelerate", "deepspeed", "torch", "transformers"],
+        libraries=["accelerate", "deepspeed", "peft", "torch", "transformers"],
     )
-    uri = f"{store}/finetuned/{identity}"
-    if folders.manifest_of(uri) is not None:
-        say(STEP, f"cached: {uri} (same tokens, same base model, same hyperparameters)")
-        return uri
-    with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        folders.fetch(tokenized, work / "tokenized", data)
-        folders.fetch(base_model, work / "base-model", base)
-        job = {"settings": settings.model_dump(), "labels": data["labels"]}
-        (work / "job.json").write_text(json.dumps(job))
-        processes = launch(work, settings)
-        (work / "output" / "training_args.bin").unlink(missing_ok=True)
-        shutil.move(work / "training.jsonl", work / "output" / "training.jsonl")
-        points = [
-            json.loads(line)
-            for line in (work / "output" / "training.jsonl").read_text().splitlines()
-        ]
-        facts: dict[str, Any] = {
+    return Job(
+        settings=settings,
+        labels=data["labels"],
+        problem=problem,
+        tokenized=tokenized,
+        base_model=base_model,
+        checkpoints=f"{store}/checkpoints/{identity}",
+        curves=f"{store}/curves/{identity}",
+        result=f"{store}/finetuned/{identity}",
+        facts={
             "kind": "finetuned-model",
             "fingerprint": identity,
             "tokenized": data["fingerprint"],
             "base_model": base["fingerprint"],
             "dataset": data["dataset"],
             "labels": data["labels"],
+            "problem_type": problem,
             "max_length": data["max_length"],
             "settings": settings.model_dump(),
-            "processes": processes,
-            "summary": next((p for p in reversed(points) if "train_runtime" in p), {}),
-        }
-        folders.publish(work / "output", uri, facts)
-    summary = facts["summary"]
-    say(
-        STEP,
-        f"{summary.get('train_runtime', 0):.0f} s, "
-        f"{summary.get('train_samples_per_second', 0):.0f} rows/s, {processes} processes, "
-        f"ZeRO-{settings.zero_stage}: {uri}",
+        },
     )
-    return uri
 
 
-def launch(work: Path, settings: TrainingSettings) -> int:
-    """Run the training processes of this machine under torchrun; returns how many there were.
+def launch(work: Path, settings: TrainingSettings) -> None:
+    """Run the training processes of this machine under torchrun.
 
-    Raises InputError with the worker's own words when one refuses its input, RuntimeError when
-    one ends in any other way.
+    Raises InputError with the worker's own words when one refuses its input or was killed for
+    memory, RuntimeError when one ends in any other way.
     """
-    from components.finetune_model.hardware import process_count, threads_a_process
+    from components.finetune_model.hardware import environment, process_count
 
     processes = process_count(settings)
     command = [
         sys.executable,
-        *("-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"),
-        *("-m", "components.finetune_model", str(work)),
+        *("-m", "components.finetune_model.launcher"),
+        *(str(os.getpid()), str(work), str(processes)),
     ]
-    environment = {
+    variables = {
         **os.environ,
-        "OMP_NUM_THREADS": str(threads_a_process(processes)),
+        **environment(processes),
         "PYTHONWARNINGS": "ignore::FutureWarning",  # torch warns of its own calls at every step
     }
     say(STEP, f"starting {processes} processes under DeepSpeed ZeRO-{settings.zero_stage}")
     refusal = ""
+    killed = False
     with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith(ERROR_MARK):
                 refusal = refusal or line.removeprefix(f"{ERROR_MARK}{STEP}: ").strip()
                 continue
+            killed = killed or f"exitcode: -{signal.SIGKILL:d}" in line
             sys.stdout.write(line)
             sys.stdout.flush()
     if refusal:
         raise InputError(refusal)
     if process.returncode:
-        raise RuntimeError(f"torchrun ended with status {process.returncode}; its log is above")
-    return processes
+        cause = (
+            "a training process was killed from outside, as the kernel does when memory runs out "
+            "(then lower training.rows_per_device); "
+            if killed
+            else ""
+        )
+        raise RuntimeError(
+            f"{cause}torchrun ended with status {process.returncode}; its log is above. Run again: "
+            "training goes on from the last checkpoint."
+        )

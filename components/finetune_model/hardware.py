@@ -44,6 +44,17 @@ def bf16_available() -> bool:
     )
 
 
-def threads_a_process(processes: int) -> int:
-    """Threads for each process: more than the free cores make training many times slower."""
-    return max(1, len(os.sched_getaffinity(0)) // processes)
+def environment(processes: int) -> dict[str, str]:
+    """Variables for each of `processes` training processes on this machine.
+
+    More threads than the free cores make training many times slower. On a CPU glibc would give the
+    memory of every large tensor back and fault its pages in again: keeping it makes a training
+    step of a small BERT about twice as fast (benchmarks/README.md).
+    """
+    variables = {"OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // processes))}
+    if not torch.cuda.is_available():
+        variables |= {
+            "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+            "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+        }
+    return variables

@@ -1,108 +1,195 @@
-"""One process of the training: Trainer under DeepSpeed, from token ids to a Hugging Face folder."""
+"""One process of the training: Trainer under DeepSpeed, from token ids to a published model."""
 
-import json
+import gc
+import math
 import os
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
-from datasets import Dataset
-from safetensors.torch import load_file, save_file
+import torch.distributed as dist
 from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
-    EvalPrediction,
+    EarlyStoppingCallback,
     PrinterCallback,
-    Trainer,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from components.finetune_model.batches import GlobalBatches, TokenRows
+from components.finetune_model.checkpoints import Uploads
 from components.finetune_model.curves import Curves
 from components.finetune_model.deepspeed_config import deepspeed_config
 from components.finetune_model.hardware import bf16_available, rows_and_accumulation
-from components.finetune_model.model import build
+from components.finetune_model.inputs import fetch_inputs, is_universal
+from components.finetune_model.job import Job
+from components.finetune_model.model import load_initial, write_initial
+from components.finetune_model.problem import Problem, best_metric, scores
+from components.finetune_model.result import publish_result
 from components.finetune_model.settings import TrainingSettings
+from components.finetune_model.throughput import Meter
+from components.finetune_model.trainer import CURVES, CheckpointingTrainer
+from serving.errors import InputError
+
+SECONDS_FOR_THE_LAST_UPLOAD = 10.0
+POINTS = 50
+"""Points of a curve."""
 
 
-def train(work: Path, settings: TrainingSettings, labels: list[str]) -> None:
-    """Train on `work/tokenized` from `work/base-model`; write `work/output` and curves.
+def train(work: Path, job: Job) -> None:
+    """Train as `job` says, in the work folder; process 0 publishes the result.
 
-    Call it in each process that torchrun started. The weights are saved in fp32, whatever the
-    training's precision: transformers reloads a model in the precision that it was saved in.
+    Call it in each process that torchrun started. Goes on from the newest complete checkpoint,
+    whatever number of processes wrote it.
     """
     import deepspeed
 
+    settings = job.settings
     # Without a compiler on PATH the shared-memory collective crashes instead of falling back.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     on_gpu = torch.cuda.is_available()
+    if on_gpu:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # NCCL sends objects from there
     # The order matters: process group, arguments, model. ZeRO-3 shards in from_pretrained.
     deepspeed.init_distributed("nccl" if on_gpu else "gloo")
-    world_size = int(os.environ["WORLD_SIZE"])
-    arguments = training_arguments(work, settings, world_size, on_gpu=on_gpu)
-    tokenizer = AutoTokenizer.from_pretrained(str(work / "tokenized" / "tokenizer"))
-    set_seed(settings.seed)  # the new head, or the whole model from scratch
-    model = build(work / "base-model", labels, tokenizer)
-    trainer = _LengthGroupedTrainer(
-        model=model,
-        args=arguments,
-        train_dataset=_rows(work / "tokenized" / "train.parquet"),
-        eval_dataset=_rows(work / "tokenized" / "validation.parquet"),
-        data_collator=DataCollatorWithPadding(tokenizer),
-        processing_class=tokenizer,
-        compute_metrics=scores,
-        callbacks=[Curves(work / "training.jsonl")],
+    world_size = dist.get_world_size()
+    checkpoint = fetch_inputs(work, job)
+    if int(os.environ["LOCAL_RANK"]) == 0:
+        write_initial(work, job)
+    dist.barrier()
+    rows = read_rows(work, job)
+    arguments = training_arguments(
+        work,
+        settings,
+        world_size,
+        on_gpu=on_gpu,
+        steps=math.ceil(settings.epochs * math.ceil(len(rows["train"]) / settings.batch_size)),
+        problem=job.problem,
+        universal=is_universal(work / "resume"),
     )
-    trainer.pop_callback(PrinterCallback)  # Curves speaks for the run
-    trainer.train()
+    trainer = build_trainer(work, job, arguments, rows)
+    if checkpoint is None:
+        trainer.train()
+    else:
+        trainer.resume(work / "resume")
     if type(trainer.model_wrapped).__name__ != "DeepSpeedEngine":
         raise RuntimeError(f"trained with {type(trainer.model_wrapped)}, not with DeepSpeed")
-    if trainer.is_world_process_zero():
-        best = trainer.state.best_model_checkpoint
-        assert best is not None  # the last step is always evaluated, and a first score is the best
-        Path(best).rename(work / "output")
-        as_fp32(work / "output")
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    finish(work, job, trainer)
 
 
-def _rows(shards: Path) -> Any:
-    return Dataset.from_parquet(sorted(map(str, shards.glob("*.parquet"))))
+def read_rows(work: Path, job: Job) -> dict[str, TokenRows]:
+    """The training and validation rows; raises InputError when there are none."""
+    splits = {}
+    for name in ("train", "validation"):
+        folder = work / "tokenized" / name
+        if any(folder.glob("*.parquet")):
+            splits[name] = TokenRows(folder)
+        if not splits.get(name):
+            raise InputError(
+                f"the {name} split of {job.tokenized} has no rows, so there is nothing to train "
+                "or to score. Give the validation step more rows or other split sizes."
+            )
+    return splits
 
 
-LAST_STEP_ALONE = 1 << 40
+def build_trainer(
+    work: Path, job: Job, arguments: TrainingArguments, rows: dict[str, TokenRows]
+) -> CheckpointingTrainer:
+    """The Trainer of this process, with model, rows and callbacks."""
+    settings = job.settings
+    tokenizer = AutoTokenizer.from_pretrained(str(work / "tokenized" / "tokenizer"))
+    set_seed(settings.seed)
+    model = load_initial(work, settings)
+    micro, _ = rows_and_accumulation(settings, dist.get_world_size())
+    batches = GlobalBatches(
+        rows["train"].lengths,
+        settings.batch_size,
+        rows=micro,
+        rank=dist.get_rank(),
+        world_size=dist.get_world_size(),
+        seed=settings.seed,
+    )
+    attempt = [uuid4().hex[:8]]
+    dist.broadcast_object_list(attempt, 0)
+    callbacks: list[Any] = [Curves(work / CURVES, job.curves)]
+    if settings.early_stopping is not None:
+        callbacks.append(EarlyStoppingCallback(settings.early_stopping))
+    trainer = CheckpointingTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows["train"],
+        eval_dataset=rows["validation"],
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_metrics=lambda given: scores(job.problem, given.predictions, given.label_ids),
+        callbacks=callbacks,
+        work=work,
+        settings=settings,
+        problem=job.problem,
+        batches=batches,
+        class_weights=class_weights(rows["train"], len(job.labels), settings),
+        uploads=Uploads(
+            job.checkpoints,
+            settings.keep_checkpoints,
+            {"kind": "checkpoint", "processes": dist.get_world_size()},
+            attempt=attempt[0],
+            machine=int(os.environ["GROUP_RANK"]),
+            machines=dist.get_world_size() // int(os.environ["LOCAL_WORLD_SIZE"]),
+        ),
+        meter=Meter(model),
+    )
+    trainer.pop_callback(PrinterCallback)  # Curves speaks for the run
+    return trainer
 
 
-class _LengthGroupedTrainer(Trainer):
-    """Rows of like length share a batch: 1.3 to 2.3 times the throughput of random batches.
+def finish(work: Path, job: Job, trainer: CheckpointingTrainer) -> None:
+    """Publish the best weights, in process 0; the others are done."""
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    The groups are global batches drawn from a seeded generator, so the same rows make up each
-    optimizer step on any number of processes; the Trainer's own groups are one device's batch.
+    first, state, world_size = dist.get_rank() == 0, trainer.state, dist.get_world_size()
+    trainer.uploads.finish(SECONDS_FOR_THE_LAST_UPLOAD)
+    trainer.free()
+    dist.barrier()
+    dist.destroy_process_group()
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # else from_pretrained would shard for ZeRO-3 again
+    gc.collect()
+    if first:
+        publish_result(work, job, state, world_size)
+
+
+def class_weights(rows: TokenRows, classes: int, settings: TrainingSettings) -> torch.Tensor | None:
+    """Weights [C] that are 1 on the average over `rows`; None where all rows count alike.
+
+    A class without rows weighs 0: no row will ask for it.
     """
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> LengthGroupedSampler:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
-        assert isinstance(dataset, Dataset)
-        world_size = int(os.environ["WORLD_SIZE"])
-        batch = self.args.per_device_train_batch_size * self.args.gradient_accumulation_steps
-        return LengthGroupedSampler(
-            batch * world_size,
-            lengths=pc.list_value_length(dataset.data["input_ids"]).to_pylist(),
-            generator=torch.Generator().manual_seed(self.args.seed),
-        )
+    if settings.class_weights == "none":
+        return None
+    counts = np.bincount(rows.labels, minlength=classes)
+    present = max(int((counts > 0).sum()), 1)
+    weights = np.divide(
+        len(rows), present * counts, out=np.zeros(classes), where=counts > 0, casting="unsafe"
+    )
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def training_arguments(
-    work: Path, settings: TrainingSettings, world_size: int, *, on_gpu: bool
+    work: Path,
+    settings: TrainingSettings,
+    world_size: int,
+    *,
+    on_gpu: bool,
+    steps: int,
+    problem: Problem = "single_label_classification",
+    universal: bool = False,
 ) -> TrainingArguments:
-    """The Trainer's arguments for this many processes."""
+    """The Trainer's arguments for this many processes and `steps` optimizer steps in all."""
     bf16 = settings.precision == "bf16" or (settings.precision == "auto" and bf16_available())
     rows, accumulation = rows_and_accumulation(settings, world_size)
     return TrainingArguments(
-        output_dir=str(work / "checkpoints"),
+        output_dir=str(work / "trainer"),
         num_train_epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         per_device_train_batch_size=rows,
@@ -110,53 +197,20 @@ def training_arguments(
         per_device_eval_batch_size=2 * rows,
         warmup_steps=settings.warmup,
         weight_decay=settings.weight_decay,
-        label_smoothing_factor=settings.label_smoothing,
         max_grad_norm=settings.max_grad_norm,
+        activation_checkpointing=settings.gradient_checkpointing,
         seed=settings.seed,
         bf16=bf16,
         use_cpu=not on_gpu,
-        deepspeed=deepspeed_config(settings, bf16=bf16),
+        deepspeed=deepspeed_config(settings, bf16=bf16, universal=universal),
         eval_strategy="steps",
-        # Below 1 it is a share of the run. Curves asks for the evaluation after the last step.
-        eval_steps=1 / settings.evaluations if settings.evaluations > 1 else LAST_STEP_ALONE,
-        save_strategy="best",
-        save_total_limit=1,
-        save_only_model=True,
-        metric_for_best_model=settings.best_metric,
-        greater_is_better=settings.best_metric != "loss",
-        logging_steps=0.02,
-        logging_nan_inf_filter=False,  # it would hide a loss of NaN from Curves
+        eval_steps=math.ceil(steps / settings.evaluations),
+        save_strategy="no",  # CheckpointingTrainer saves, by the clock
+        restore_callback_states_from_checkpoint=True,
+        metric_for_best_model=best_metric(problem, settings),
+        greater_is_better=best_metric(problem, settings) != "loss",
+        logging_steps=math.ceil(steps / POINTS),
+        logging_nan_inf_filter=False,  # it would hide a loss of NaN
         disable_tqdm=True,
         report_to="none",
     )
-
-
-def scores(prediction: EvalPrediction) -> dict[str, float]:
-    """Accuracy and macro F1 of logits [N, C] against labels [N]."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    logits: Any = prediction.predictions
-    predicted = np.argmax(logits, axis=-1)
-    return {
-        "accuracy": float(accuracy_score(prediction.label_ids, predicted)),
-        "macro_f1": float(
-            f1_score(prediction.label_ids, predicted, average="macro", zero_division=0)
-        ),
-    }
-
-
-def as_fp32(folder: Path) -> None:
-    """Rewrite the folder's weights in fp32, and say so in config.json.
-
-    transformers loads a model in the dtype that its config records, so a config that still says
-    bfloat16 would serve other probabilities through `pipeline()` than through finegate.
-    """
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["dtype"] = "float32"
-    text = json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-    for path in folder.glob("*.safetensors"):
-        tensors = load_file(path)
-        save_file(
-            {name: tensor.float() for name, tensor in tensors.items()}, path, {"format": "pt"}
-        )

@@ -1,7 +1,6 @@
 """Real training: torchrun, DeepSpeed and two processes on a CPU."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from components import folders, storage
 from components.finetune_model.deepspeed_config import deepspeed_config
 from components.finetune_model.finetuning import finetune
 from components.finetune_model.hardware import process_count, rows_and_accumulation
+from components.finetune_model.result import write_release
 from components.finetune_model.settings import TrainingSettings
-from components.finetune_model.training import as_fp32
 from serving.encoding import Encoder
 from serving.errors import InputError
 from tests.conftest import WORDS, hotel_rows, write_tokens
@@ -25,16 +23,18 @@ from tests.conftest import WORDS, hotel_rows, write_tokens
 LABELS = list(WORDS)
 
 
-def publish(store: str, tiny_model: Path, tmp_path: Path) -> tuple[str, str]:
+def publish(
+    store: str, tiny_model: Path, tmp_path: Path, frame: pd.DataFrame | None = None
+) -> tuple[str, str]:
     """Tokens of 256 and 64 rows, and the tiny model as base."""
     folder = tmp_path / "tokenized"
     folder.mkdir()
-    frame = pd.DataFrame(hotel_rows(320), columns=["text", "label"])
+    if frame is None:
+        frame = pd.DataFrame(hotel_rows(320), columns=["text", "label"])
     encoder = Encoder.from_folder(tiny_model)
-    ids = {label: index for index, label in enumerate(LABELS)}
     for name, part in (("train", frame[:256]), ("validation", frame[256:])):
         part.to_parquet(tmp_path / f"{name}.parquet")
-        write_tokens(tmp_path / f"{name}.parquet", folder, encoder, ids)
+        write_tokens(tmp_path / f"{name}.parquet", folder, encoder, LABELS)
     encoder.tokenizer.save_pretrained(folder / "tokenizer")
     facts = {"fingerprint": "t", "dataset": "d", "labels": LABELS, "max_length": 24}
     folders.publish(folder, f"{store}/tokenized/t", facts)
@@ -51,41 +51,25 @@ def curve(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
 
 
-def test_two_deepspeed_processes_train_what_one_trains(
+def test_a_training_that_was_done_is_not_done_again(
     store: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The regression test of the Trainer's loss scaling: see model.accepts_loss_kwargs."""
+    """On another number of processes it is the same training."""
     tokenized, base = publish(store, tiny_model, tmp_path)
-    two = finetune(store, tokenized, base, settings(processes=2, zero_stage=2))
-    one = finetune(store, tokenized, base, settings(processes=1, zero_stage=0))
-    folders.fetch(two, tmp_path / "two")
-    folders.fetch(one, tmp_path / "one")
-    ours, theirs = curve(tmp_path / "two"), curve(tmp_path / "one")
-    for name in ("loss", "eval_loss"):
-        pairs = [
-            (a[name], b[name]) for a, b in zip(ours, theirs, strict=True) if name in a and name in b
-        ]
-        assert pairs, name
-        assert np.allclose(*zip(*pairs, strict=True), rtol=2e-3), (name, pairs)
-    weights, reference = (
-        load_file(tmp_path / name / "model.safetensors") for name in ("two", "one")
-    )
-    for name, tensor in reference.items():
-        if name.endswith("key.bias"):
-            continue  # softmax ignores it: its gradient is rounding noise, which Adam scales up
-        assert torch.allclose(weights[name], tensor, atol=2e-3), name
-
-    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "two")
-    assert model.dtype == torch.float32
-    assert [model.config.id2label[index] for index in range(3)] == LABELS
-    assert AutoTokenizer.from_pretrained(tmp_path / "two").model_max_length == 24
-    scores = [point["eval_accuracy"] for point in ours if "eval_accuracy" in point]
-    assert scores[-1] > 0.6
-    assert ours[0]["loss"] == pytest.approx(np.log(3), rel=0.5)
-
+    one = finetune(store, tokenized, base, settings(processes=1, zero_stage=2))
     before = storage.list_keys(store)
+    folders.fetch(one, tmp_path / "one")
+    points = curve(tmp_path / "one")
+    assert points[0]["loss"] == pytest.approx(np.log(3), rel=0.5)
+    assert all(point["tokens_per_second"] > 0 for point in points if "loss" in point)
+    assert all(point["memory_gib"] > 0.1 for point in points if "loss" in point)
+    watched = [key for key in before if key.startswith("curves/")]
+    assert [key.split("/")[-1] for key in watched] == [
+        "events.out.tfevents.finetune_model",
+        "training.jsonl",
+    ]
     capsys.readouterr()
-    assert finetune(store, tokenized, base, settings(processes=2, zero_stage=2)) == two
+    assert finetune(store, tokenized, base, settings(processes=2, zero_stage=2)) == one
     assert "cached" in capsys.readouterr().out
     assert storage.list_keys(store) == before
 
@@ -94,26 +78,13 @@ def test_a_model_trained_in_bf16_is_saved_and_loaded_in_fp32(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(tiny_model, dtype=torch.bfloat16)
-    model.save_pretrained(tmp_path)
-    as_fp32(tmp_path)
-    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
-    loaded = pipeline("text-classification", model=str(tmp_path)).model
+    model.save_pretrained(tmp_path / "best")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "best")
+    write_release(tmp_path / "best", tiny_model, tmp_path / "output")
+    loaded = pipeline("text-classification", model=str(tmp_path / "output")).model
     assert loaded.dtype == torch.float32
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor.float()), name
-
-
-def test_a_loss_that_is_no_number_is_told_with_its_step(
-    store: str, tiny_model: Path, tmp_path: Path
-) -> None:
-    poisoned = Path(shutil.copytree(tiny_model, tmp_path / "poisoned"))
-    tensors = load_file(poisoned / "model.safetensors")
-    tensors["bert.pooler.dense.bias"][0] = float("nan")
-    save_file(tensors, poisoned / "model.safetensors", {"format": "pt"})
-    tokenized, base = publish(store, poisoned, tmp_path)
-    with pytest.raises(InputError, match=r"training loss became nan at step 1\."):
-        finetune(store, tokenized, base, settings())
-    assert storage.list_keys(f"{store}/finetuned") == []
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused() -> None:

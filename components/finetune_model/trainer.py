@@ -1,0 +1,213 @@
+"""The Trainer with our batches, our loss, and checkpoints that a killed run goes on from."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer_callback import ExportableState
+
+from components.finetune_model.batches import GlobalBatches, TokenRows
+from components.finetune_model.cadence import Cadence
+from components.finetune_model.checkpoints import Uploads
+from components.finetune_model.problem import Problem, losses
+from components.finetune_model.settings import TrainingSettings
+from components.finetune_model.throughput import Meter
+from serving.errors import InputError
+
+PROGRESS = "progress.json"
+CURVES = "training.jsonl"
+BEST = "best"
+_NEVER = 1 << 62
+
+
+class _EpochLoader(DataLoader[dict[str, Any]]):
+    """Passes the epoch on to the batches, as the Trainer asks its loader to."""
+
+    def set_epoch(self, epoch: int) -> None:
+        assert isinstance(self.batch_sampler, GlobalBatches)
+        self.batch_sampler.set_epoch(epoch)
+
+
+class CheckpointingTrainer(Trainer):
+    """A Trainer of classifiers whose every step has the same rows on any number of processes."""
+
+    def __init__(
+        self,
+        *,
+        work: Path,
+        settings: TrainingSettings,
+        problem: Problem,
+        batches: GlobalBatches,
+        class_weights: torch.Tensor | None,
+        uploads: Uploads,
+        meter: Meter,
+        **arguments: Any,
+    ) -> None:
+        """`class_weights` [C] are 1 on the average over the training rows."""
+        super().__init__(**arguments)
+        self._work = work
+        self._settings = settings
+        self._problem = problem
+        self._batches = batches
+        self._class_weights = class_weights
+        self.uploads = uploads
+        self._meter = meter
+        self._first_bad_step = torch.tensor(_NEVER, device=self.args.device)
+        self._cadence = Cadence(settings.checkpoint_minutes, self.args.device)
+        self._carried: dict[str, Any] | None = None
+
+    # Batches and loss
+
+    def get_train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        assert isinstance(self.train_dataset, TokenRows)
+        return _EpochLoader(
+            self.train_dataset,
+            batch_sampler=self._batches,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory and torch.cuda.is_available(),
+        )
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The problem's loss in fp32, the mean over rows: training's with weights and smoothing.
+
+        Dividing by the number of rows, not by the sum of their weights, makes it the same on any
+        number of processes.
+        """
+        labels = inputs["labels"]
+        logits = model(**{k: v for k, v in inputs.items() if k != "labels"}).logits.float()
+        smoothing = self._settings.label_smoothing if model.training else 0.0
+        each = losses(self._problem, logits, labels, smoothing)
+        if self._class_weights is not None and model.training:
+            each = each * self._class_weights.to(each.device)[labels]
+        loss = each.mean()
+        return (loss, {"logits": logits}) if return_outputs else loss
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        self._meter.count(len(inputs["labels"]), int(inputs["attention_mask"].sum()))
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        # Kept on the device and looked at when something is logged or saved: no wait in each step.
+        step = torch.where(torch.isfinite(loss), _NEVER, self.state.global_step + 1)
+        self._first_bad_step = torch.minimum(self._first_bad_step, step)
+        return loss
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Left to the meter: the Trainer would walk through all weights at each step."""
+        return 0
+
+    # What happens between steps
+
+    def _maybe_log_save_evaluate(self, *arguments: Any, **named: Any) -> None:
+        self.control.should_save = self._checkpoint_is_due()
+        if self.control.should_log or self.control.should_evaluate or self.control.should_save:
+            self._refuse_bad_loss()
+        super()._maybe_log_save_evaluate(*arguments, **named)
+
+    def _refuse_bad_loss(self) -> None:
+        first = self._first_bad_step.clone()
+        dist.all_reduce(first, dist.ReduceOp.MIN)
+        if int(first) != _NEVER:
+            raise InputError(
+                f"the training loss became NaN or infinite at step {int(first)}. Lower "
+                "training.learning_rate, raise training.warmup, or set training.precision to "
+                "fp32. The last checkpoint from before that step is kept on S3."
+            )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs.update(self._meter.rates(self.args.device))
+        super().log(logs, start_time)
+
+    def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
+        with self._meter.paused():
+            return super().evaluate(*arguments, **named)
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        best = super()._determine_best_metric(metrics, trial)
+        if best:
+            self._save_best()
+        return best
+
+    def _save_best(self) -> None:
+        fresh = self._work / f"{BEST}.new"
+        self.save_model(str(fresh), _internal_call=True)
+        if self.is_world_process_zero():
+            (fresh / "training_args.bin").unlink()
+            shutil.rmtree(self._work / BEST, ignore_errors=True)
+            fresh.rename(self._work / BEST)
+
+    # Checkpoints
+
+    def _checkpoint_is_due(self) -> bool:
+        step = self.state.global_step
+        if step >= self.state.max_steps or self.control.should_training_stop:
+            return False  # the result follows
+        return self._cadence.due(step, busy=self.uploads.busy)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write `checkpoint-<step>` whole, then hand it to the upload, which runs beside us."""
+        step = self.state.global_step
+        folder = self._work / f"checkpoint-{step}"
+        self._refuse_bad_weights(step)
+        self._save_optimizer_and_scheduler(str(folder))
+        self._save_rng_state(str(folder))
+        loss = self._tr_loss.detach().clone().float()
+        dist.all_reduce(loss)
+        if self.is_world_process_zero():
+            states: Any = self.state.stateful_callbacks  # by class name, whatever its type says
+            for each in [*self.callback_handler.callbacks, self.control]:
+                if isinstance(each, ExportableState):
+                    states[type(each).__name__] = each.state()
+            self.state.save_to_json(str(folder / "trainer_state.json"))
+            carried = {
+                "loss_sum": loss.item() / self.args.world_size,
+                "last_logged": self._globalstep_last_logged,
+            }
+            (folder / PROGRESS).write_text(json.dumps(carried))
+            shutil.copy(self._work / CURVES, folder / CURVES)
+            if (self._work / BEST).is_dir():  # hard links: the best weights are never rewritten
+                shutil.copytree(self._work / BEST, folder / BEST, copy_function=os.link)
+        dist.barrier()
+        if self.is_local_process_zero():
+            self.uploads.start(folder, step, lambda: shutil.rmtree(folder))
+
+    def _refuse_bad_weights(self, step: int) -> None:
+        # A finite loss with an infinite gradient leaves weights that the next loss would tell of.
+        assert self.optimizer is not None
+        groups = self.optimizer.param_groups
+        finite = all(bool(torch.isfinite(w).all()) for group in groups for w in group["params"])
+        bad = torch.tensor(int(not finite), device=self.args.device)
+        dist.all_reduce(bad, dist.ReduceOp.MAX)
+        if int(bad):
+            self._first_bad_step.fill_(min(int(self._first_bad_step), step + 1))
+            self._refuse_bad_loss()
+
+    def resume(self, folder: Path) -> None:
+        """Train on from a checkpoint's folder."""
+        self._carried = json.loads((folder / PROGRESS).read_text())
+        self.train(resume_from_checkpoint=str(folder))
+
+    def _run_epoch(self, *arguments: Any, **named: Any) -> None:
+        if self._carried is not None:  # what the loss had summed up since it was last logged
+            self._tr_loss += self._carried["loss_sum"]
+            self._globalstep_last_logged = self._carried["last_logged"]
+            self._carried = None
+        super()._run_epoch(*arguments, **named)  # type: ignore[no-untyped-call]  # transformers' own
+
+    def free(self) -> None:
+        """Let go of model and optimizer: process 0 needs the memory for the result."""
+        del self.model, self.model_wrapped, self.deepspeed, self.optimizer
+        self.accelerator.free_memory()
