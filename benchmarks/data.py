@@ -1,6 +1,6 @@
 """S3 transfers against s5cmd and boto3's defaults, tokenization against encode_batch, in one run.
 
-    python benchmarks/data.py [transfers] [tokenization] [--json FILE]
+    python -m benchmarks.data [transfers] [tokenization] [--json FILE]
 
 Transfers go to an object store of this run's own, in turns, and the median of the rounds counts.
 finegate's times include SHA-256 of every byte on both ways, s5cmd's do not; what s5cmd takes
@@ -266,7 +266,7 @@ def tokenization(folder: Path, rows: Rows, targets: Targets) -> None:
     def ours(count: int, processes: int) -> float:
         target = folder / "tokens"
         peak = Peak()
-        command = [sys.executable, __file__, "--worker", str(sources[count])]
+        command = [sys.executable, "-m", "benchmarks.data", "--worker", str(sources[count])]
         command += [str(folder / "tokenizer"), str(target), str(processes)]
         with peak:
             ended = subprocess.run(command, check=True, capture_output=True, text=True)
