@@ -1,5 +1,6 @@
 """The embedded object store: SeaweedFS on free ports of 127.0.0.1, data under `.finegate/`."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -16,6 +17,7 @@ from components import processes
 from serving.errors import InputError
 
 BUCKET = "finegate"
+_PROBE = ".ready"
 _PORTS = (
     "s3.port",
     "s3.port.grpc",
@@ -83,7 +85,10 @@ def _record(state: Path) -> Path:
 
 
 def _ready(facts: Mapping[str, Any]) -> bool:
-    """True once the server knows our keys and has made the bucket, which comes last."""
+    """True once the server knows our keys, has the bucket, and reads what an earlier start wrote.
+
+    The bucket answers before the volumes are there: reads of old objects then fail for a while.
+    """
     server = variables(facts)
     client = boto3.client(
         "s3",
@@ -95,6 +100,10 @@ def _ready(facts: Mapping[str, Any]) -> bool:
     )
     try:
         client.head_bucket(Bucket=BUCKET)
+        with contextlib.suppress(client.exceptions.NoSuchKey):
+            client.get_object(Bucket=BUCKET, Key=_PROBE)["Body"].read()
+        client.put_object(Bucket=BUCKET, Key=_PROBE, Body=b"ready")
+        client.get_object(Bucket=BUCKET, Key=_PROBE)["Body"].read()
     except (BotoCoreError, ClientError):
         return False
     return True

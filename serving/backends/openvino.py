@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -43,10 +44,8 @@ class OpenVINOBackend:
             "ENABLE_CPU_PINNING": False,  # the event loop and other containers use these cores too
         }
         try:
-            core = openvino.Core()
-            self._request = core.compile_model(
-                core.read_model(document), "CPU", settings
-            ).create_infer_request()
+            model = _core().read_model(document)
+            self._request = _core().compile_model(model, "CPU", settings).create_infer_request()
         except RuntimeError as error:
             raise InputError(
                 f"OpenVINO cannot load {document} ({error}). Export the model again."
@@ -58,6 +57,17 @@ class OpenVINOBackend:
         """Logits of shape [batch, outputs] for inputs of shape [batch, tokens]."""
         logits: npt.NDArray[np.float32] = self._request.infer(inputs, share_inputs=True)[0].copy()
         return logits
+
+
+@functools.cache
+def _core() -> openvino.Core:
+    """One for the process, never freed.
+
+    A core gives the thread that makes it a stack for signal handlers, and takes the memory back on
+    whatever thread frees it. Freed by another thread than its maker, as after a reload, it leaves
+    the maker without a stack, and the next SIGHUP or SIGTERM kills the process without a word.
+    """
+    return openvino.Core()
 
 
 def ir(folder: Path) -> Path:

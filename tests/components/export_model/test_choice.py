@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -135,3 +137,25 @@ def test_a_regression_is_not_served_with_reduced_precision() -> None:
     values = np.ones((5, 1), dtype=np.float32)
     settings = ExportSettings(precision="reduced")
     assert not judged("openvino-int8", values, values, "regression", None, settings)["admitted"]
+
+
+FREED_ELSEWHERE = """
+import gc, os, signal, sys, threading
+from pathlib import Path
+from serving.backends.openvino import OpenVINOBackend
+signal.signal(signal.SIGHUP, lambda *_: print("handled"))
+loaded = [OpenVINOBackend(Path(sys.argv[1]))]
+thread = threading.Thread(target=lambda: (loaded.pop(), gc.collect()))
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+
+
+def test_a_signal_is_survived_after_a_model_was_freed_on_another_thread(
+    tiny_model: Path, rows: Path, tmp_path: Path
+) -> None:
+    folder = exported(tiny_model, rows, tmp_path, ExportSettings())
+    command = [sys.executable, "-c", FREED_ELSEWHERE, str(folder)]
+    end = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (end.returncode, end.stdout) == (0, "handled\n")
