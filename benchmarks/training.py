@@ -207,7 +207,7 @@ def prepare(work: Path, address: str, given: argparse.Namespace) -> None:
     else:
         quickstart_inputs(work, address)
     for name, count in (("train", given.rows), ("validation", 64)):
-        folder = work / "tokenized" / name
+        folder = work / "tokenized" / f"{name}.parquet"
         table = pq.read_table(folder).slice(0, count)
         shutil.rmtree(folder)
         folder.mkdir()
@@ -259,8 +259,8 @@ def random_inputs(work: Path, given: argparse.Namespace) -> None:
                 "labels": pa.array(chance.integers(0, 2, count), pa.int64()),
             }
         )
-        (work / "tokenized" / name).mkdir()
-        pq.write_table(table, work / "tokenized" / name / "0.parquet")
+        (work / "tokenized" / f"{name}.parquet").mkdir()
+        pq.write_table(table, work / "tokenized" / f"{name}.parquet" / "0.parquet")
 
 
 # The peers, each in a process of its own
@@ -279,7 +279,7 @@ def worker(kind: str, work: Path, given: argparse.Namespace) -> None:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(str(work / "tokenized" / "tokenizer"))
     model = build(work / "base", CLASSES, tokenizer)
-    train = work / "tokenized" / "train"
+    train = work / "tokenized" / "train.parquet"
     if kind == "loop":
         answer = by_hand(model, tokenizer, train, given, bf16=bf16)
     else:

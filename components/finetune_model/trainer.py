@@ -186,9 +186,12 @@ class CheckpointingTrainer(Trainer):
 
     def _refuse_bad_weights(self, step: int) -> None:
         # A finite loss with an infinite gradient leaves weights that the next loss would tell of.
-        assert self.optimizer is not None
-        groups = self.optimizer.param_groups
-        finite = all(bool(torch.isfinite(w).all()) for group in groups for w in group["params"])
+        engine: Any = self.deepspeed
+        weights = getattr(engine.optimizer, "fp32_partitioned_groups_flat", None)  # ZeRO-3
+        if weights is None:
+            groups = engine.optimizer.param_groups
+            weights = [weight for group in groups for weight in group["params"]]
+        finite = all(bool(torch.isfinite(weight).all()) for weight in weights)
         bad = torch.tensor(int(not finite), device=self.args.device)
         dist.all_reduce(bad, dist.ReduceOp.MAX)
         if int(bad):
@@ -199,6 +202,23 @@ class CheckpointingTrainer(Trainer):
         """Train on from a checkpoint's folder."""
         self._carried = json.loads((folder / PROGRESS).read_text())
         self.train(resume_from_checkpoint=str(folder))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        self._decays = [group["weight_decay"] for group in optimizer.param_groups]
+        return optimizer
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self._settings.zero_stage == 3:
+            # DeepSpeed 0.19 gives all groups the settings of the first one when it loads a
+            # universal ZeRO-3 checkpoint, and one step tensor, which each group then advances.
+            engine: Any = self.deepspeed
+            optimizer = engine.optimizer.optimizer
+            for group, decay in zip(optimizer.param_groups, self._decays, strict=True):
+                group["weight_decay"] = decay
+            for state in optimizer.state.values():
+                state["step"] = torch.as_tensor(state["step"]).clone()
 
     def _run_epoch(self, *arguments: Any, **named: Any) -> None:
         if self._carried is not None:  # what the loss had summed up since it was last logged

@@ -84,7 +84,7 @@ def read_rows(work: Path, job: Job) -> dict[str, TokenRows]:
     """The training and validation rows; raises InputError when there are none."""
     splits = {}
     for name in ("train", "validation"):
-        folder = work / "tokenized" / name
+        folder = work / "tokenized" / f"{name}.parquet"
         if any(folder.glob("*.parquet")):
             splits[name] = TokenRows(folder)
         if not splits.get(name):

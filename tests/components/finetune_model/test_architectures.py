@@ -110,7 +110,7 @@ def trained(
     names = LABELS if problem != "regression" else ["rating"]
     if problem != "single_label_classification":
         for name in ("train", "validation"):
-            [shard] = (tokens / name).glob("*.parquet")
+            [shard] = (tokens / f"{name}.parquet").glob("*.parquet")
             table = pq.read_table(shard)
             labels = table["labels"].to_numpy()
             column = (

@@ -40,7 +40,7 @@ def test_a_loss_of_nan_is_told_with_the_step_where_it_began_and_the_checkpoint_b
     rows[200] = (f"{rows[200][0]} 好", rows[200][1])
     given = {"epochs": 4, "learning_rate": 1e-4, "precision": "fp32", "zero_stage": 2}
     inputs = publish(store, base, tmp_path, pd.DataFrame(rows, columns=["text", "label"]))
-    lengths = TokenRows(tmp_path / "tokenized" / "train").lengths
+    lengths = TokenRows(tmp_path / "tokenized" / "train.parquet").lengths
     steps, began = 8, 0
     seed = 0
     while not 5 <= began <= steps:  # a seed with which the row comes late in the first epoch
@@ -60,7 +60,7 @@ def test_a_loss_of_nan_is_told_with_the_step_where_it_began_and_the_checkpoint_b
 
 def test_an_empty_split_is_named(store: str, tiny_model: Path, tmp_path: Path) -> None:
     inputs = publish(store, tiny_model, tmp_path)
-    [path] = (tmp_path / "tokenized" / "validation").glob("*.parquet")
+    [path] = (tmp_path / "tokenized" / "validation.parquet").glob("*.parquet")
     pq.write_table(pq.read_table(path).slice(0, 0), path)
     with pytest.raises(InputError, match=r"the validation split of .* has no rows"):
         read_rows(tmp_path, plan(store, *inputs, TrainingSettings()))
