@@ -306,7 +306,7 @@ class Peak(Thread):
         import psutil
 
         here = psutil.Process()
-        while not self._over.wait(0.05):
+        while not self._over.wait(0.5):  # asking costs the children time
             held = 0
             for child in here.children(recursive=True):
                 try:

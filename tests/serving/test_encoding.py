@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -29,6 +31,29 @@ def test_tokens_are_those_that_transformers_itself_makes(tiny_model: Path) -> No
     rows = Encoder.from_folder(tiny_model).encode(texts, pairs)
     assert [row.features["input_ids"] for row in rows] == expected["input_ids"]
     assert [row.features["token_type_ids"] for row in rows] == expected["token_type_ids"]
+
+
+@pytest.mark.parametrize("pairs", [None, ["clean", "dirty " * 30, "us"]])
+@pytest.mark.parametrize("type_of_single", [0, 2])
+def test_columns_hold_the_tokens_of_each_text(
+    tiny_model: Path, pairs: list[str] | None, type_of_single: int
+) -> None:
+    encoder = Encoder.from_folder(tiny_model)
+    # XLNet's template gives a single text's [CLS] the type 2.
+    encoder.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"[CLS]:{type_of_single} $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, encoder.tokenizer.vocab[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    texts = ["the room", "a park " * 30, ""]
+    columns, starts, truncated = encoder.encode_columns(texts, pairs)
+    rows = encoder.encode(texts, pairs)
+    assert truncated == [row.truncated for row in rows] == [False, True, False]
+    assert columns.keys() == {"input_ids", "token_type_ids"}
+    for name, values in columns.items():
+        assert [part.tolist() for part in np.split(values, starts[1:-1])] == [
+            row.features[name] for row in rows
+        ]
 
 
 def test_windows_cover_the_whole_text_and_overlap_by_a_quarter(tiny_model: Path) -> None:
