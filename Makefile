@@ -13,7 +13,7 @@ GPU_TORCH ?=
 VERSION := 0.1.0
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct -- constraints.txt pyproject.toml docker)
 
-.PHONY: quickstart test down lock base images images-lint images-test push $(addprefix image-,predictor predictor-gpu data trainer)
+.PHONY: quickstart test bench down lock base images images-lint images-test push $(addprefix image-,predictor predictor-gpu data trainer)
 
 quickstart: .venv/installed
 	$(BIN)/finegate run configs/quickstart.yaml
@@ -24,6 +24,10 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest
+
+# What the benchmarks are measured against; benchmarks/README.md says how to run them.
+bench: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[bench]'
 
 down:
 	$(BIN)/finegate down
