@@ -54,7 +54,7 @@ def documents(**changes: Any) -> dict[str, Any]:
             "tokenized": "t",
             "processes": 2,
             "settings": {"zero_stage": 1.0},
-            "summary": {"train_runtime": 3.0, "train_samples_per_second": 100.0},
+            "summary": {"train_runtime": 3.0, "rows_per_second": 100.0},
         },
         "drift": {
             "champion": {"version": "v1"},
