@@ -25,18 +25,18 @@ def steps(
     name: str,
     dataset: dict,
     base_model: dict,
-    validation: dict = {},  # noqa: B006 - kfp reads defaults, it does not share them
-    tokenization: dict = {},  # noqa: B006
-    training: dict = {},  # noqa: B006
-    export: dict = {},  # noqa: B006
-    gate: dict = {},  # noqa: B006
-    promotion: dict = {},  # noqa: B006
+    validation: dict = {},
+    tokenization: dict = {},
+    training: dict = {},
+    export: dict = {},
+    gate: dict = {},
+    promotion: dict = {},
     run: str = "",
     cpu: str = "4",
     memory: str = "16Gi",
     gpus: str = "0",
-    node_selector: dict = {},  # noqa: B006
-    tolerations: list = [],  # noqa: B006
+    node_selector: dict = {},
+    tolerations: list = [],
 ) -> str:
     """Train a candidate and promote it if it passes; the arguments are train_and_promote's.
 
@@ -89,7 +89,7 @@ def steps(
         pods.heavy(task, cpu=cpu, memory=memory)
         pods.on_nodes(task, node_selector, tolerations)
     pods.with_gpus(finetuned, gpus)
-    return decision  # type: ignore[no-any-return]
+    return decision  # type: ignore[no-any-return]  # kfp's outputs are untyped
 
 
 @dsl.pipeline(
@@ -101,19 +101,19 @@ def train_and_promote(
     name: str,
     dataset: dict,
     base_model: dict,
-    validation: dict = {},  # noqa: B006
-    tokenization: dict = {},  # noqa: B006
-    training: dict = {},  # noqa: B006
-    export: dict = {},  # noqa: B006
-    gate: dict = {},  # noqa: B006
-    promotion: dict = {},  # noqa: B006
-    notification: dict = {},  # noqa: B006
+    validation: dict = {},
+    tokenization: dict = {},
+    training: dict = {},
+    export: dict = {},
+    gate: dict = {},
+    promotion: dict = {},
+    notification: dict = {},
     run: str = "",
     cpu: str = "4",
     memory: str = "16Gi",
     gpus: str = "0",
-    node_selector: dict = {},  # noqa: B006
-    tolerations: list = [],  # noqa: B006
+    node_selector: dict = {},
+    tolerations: list = [],
 ) -> None:
     """Run the steps, and tell how they ended whichever way they did.
 

@@ -49,7 +49,7 @@ def _serve(given: argparse.Namespace, threads: int) -> None:
         from serving.predictor import Predictor
         from serving.server import PredictorServer
 
-        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers_logging.disable_progress_bar()
         predictor = Predictor(
             given.model_name, given.model_dir, given.max_queue, threads, max_wait=given.max_wait
         )

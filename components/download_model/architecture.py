@@ -40,7 +40,7 @@ def write_config(architecture: dict[str, Any], folder: Path) -> None:
         settings = _settings(given, model_type)
         config = AutoConfig.for_model(model_type, **settings)
         with torch.device("meta"):
-            AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+            AutoModelForSequenceClassification.from_config(config)
     except InputError:
         raise
     except _MISFITS as error:

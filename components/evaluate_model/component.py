@@ -16,7 +16,7 @@ def evaluate_model(
     name: str,
     metrics: Output[Metrics],
     classification: Output[ClassificationMetrics],
-) -> NamedTuple("Evaluations", [("candidate", str), ("champion", str)]):  # type: ignore[valid-type]
+) -> NamedTuple("Evaluations", [("candidate", str), ("champion", str)]):  # type: ignore[valid-type]  # kfp's form
     """Score the candidate and the champion on the test rows.
 
     Args:

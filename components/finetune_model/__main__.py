@@ -24,7 +24,7 @@ def main() -> None:
         from components.finetune_model.training import train
         from components.finetune_model.troubles import explained
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()
         if given.job is None:
             work, job = given.work, Job.read(given.work)
         else:

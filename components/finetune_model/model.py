@@ -62,7 +62,7 @@ def load_initial(work: Path, settings: TrainingSettings) -> PreTrainedModel:
     # BertForSequenceClassification takes **kwargs but ignores num_items_in_batch; the Trainer
     # believes it used it, and reports losses and gradients multiplied by processes.
     model.accepts_loss_kwargs = False
-    return model  # type: ignore[no-any-return]
+    return model  # type: ignore[no-any-return]  # transformers' from_pretrained is untyped
 
 
 def read_whole(best: Path, initial: Path) -> PreTrainedModel:
@@ -85,7 +85,7 @@ def read_whole(best: Path, initial: Path) -> PreTrainedModel:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(best)).merge_and_unload()
-    return model  # type: ignore[no-any-return]
+    return model  # type: ignore[no-any-return]  # transformers' from_pretrained is untyped
 
 
 def build(
@@ -115,7 +115,7 @@ def build(
         config.vocab_size = len(tokenizer)
         for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
             setattr(config, name, getattr(tokenizer, name))
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
         return model
     return _pretrained(folder, config)
 
@@ -173,7 +173,7 @@ def choose_head(model: PreTrainedModel, settings: TrainingSettings) -> None:
                 f"training.head is mlp, but transformers' {kind} classifier has one linear layer "
                 "after its body. Set training.head to linear."
             )
-        model._init_weights(hidden)  # type: ignore[no-untyped-call]  # transformers' own
+        model._init_weights(hidden)
     elif hidden is not None and not pooled:
         raise InputError(
             f"training.head is linear, but transformers' {kind} classifier always has a hidden "

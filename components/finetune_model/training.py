@@ -154,7 +154,7 @@ def finish(work: Path, job: Job, trainer: CheckpointingTrainer) -> None:
     trainer.free()
     dist.barrier()
     dist.destroy_process_group()
-    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]  # else from_pretrained would shard for ZeRO-3 again
+    unset_hf_deepspeed_config()  # else from_pretrained would shard for ZeRO-3 again
     gc.collect()
     if first:
         publish_result(work, job, state, world_size)

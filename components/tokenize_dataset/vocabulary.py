@@ -50,7 +50,7 @@ def build(
     inputs = ["input_ids", "attention_mask"]
     if getattr(config, "type_vocab_size", 0) > 1:
         inputs.insert(1, "token_type_ids")
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         unk_token=UNKNOWN,

@@ -11,7 +11,7 @@ from components.images import DATA_IMAGE
 @dsl.component(base_image=DATA_IMAGE, install_kfp_package=False)
 def validate_dataset(
     store: str, dataset: str, name: str, settings: dict, page: Output[HTML]
-) -> NamedTuple("Validated", [("dataset", str), ("drift", str)]):  # type: ignore[valid-type]
+) -> NamedTuple("Validated", [("dataset", str), ("drift", str)]):  # type: ignore[valid-type]  # kfp's form
     """Repair a dataset by rule, cut its splits, and compare it with the champion's.
 
     Args:
