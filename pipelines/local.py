@@ -15,7 +15,7 @@ from uuid import uuid4
 from rich.console import Console
 
 from components import promotions, storage
-from components.promote_model.promotion import roll_out
+from components.promote_model.promotion import RolledBackError, roll_out
 from components.promote_model.settings import LocalTarget, PromotionSettings
 from components.promote_model.targets.local import chosen_port
 from pipelines import object_store
@@ -44,8 +44,8 @@ def run(
     """Run the pipeline with kfp.local and promote to an endpoint on this machine.
 
     The steps run one process each, on the same DAG that compiles for a cluster. Raises InputError
-    with the paragraph of the step that refused its input, and StepFailedError when one failed for
-    another reason.
+    with the paragraph of the step that refused its input, RolledBackError when the endpoint did not
+    come up with the candidate, and StepFailedError when a step failed for another reason.
     """
     target = LocalTarget(state=str(state.resolve()), port=port)
     chosen_port(target, config.name)  # a port in use is told now, not after the training
@@ -70,6 +70,7 @@ def run(
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output.log):
                 _execute(arguments, home)
         except RuntimeError as error:
+            raise_if_rolled_back(store, config.name, run_id)
             if output.error is not None:
                 raise InputError(output.error) from error
             raise StepFailedError(
@@ -81,6 +82,13 @@ def run(
     report = home / "report.html"
     report.write_bytes(storage.read_bytes(f"{store}/runs/{run_id}/report.html") or b"")
     return Run(run_id, store, verdict, report)
+
+
+def raise_if_rolled_back(store: str, name: str, run_id: str) -> None:
+    """Tell a promotion that went back from other failures of the step: the log knows it."""
+    champion = promotions.champion(store, name)
+    if champion is not None and (champion.action, champion.run) == ("rollback", run_id):
+        raise RolledBackError(f"{champion.reason}. The champion of {name} is {champion.version}.")
 
 
 def _execute(arguments: dict[str, Any], home: Path) -> None:

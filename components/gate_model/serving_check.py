@@ -1,4 +1,4 @@
-"""Does the real predictor, in its own process, answer what the evaluation measured, in time?"""
+"""Does the real predictor, in its own process, answer what the evaluation measured, in budget?"""
 
 import tempfile
 import time
@@ -22,7 +22,8 @@ UNRELEASED = "unreleased"
 def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck) -> list[Check]:
     """Start the predictor on the candidate and send test rows one after the other.
 
-    Returns a check of the largest difference in probability and one of the p99 latency in ms.
+    Returns a check each of the largest difference in probability, the p99 latency in ms and the
+    peak of resident memory in MB.
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder, record = Path(scratch) / "model", Path(scratch) / "predictor.json"
@@ -34,7 +35,7 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
         texts = pd.read_parquet(Path(scratch) / "rows" / "test.parquet")
         chosen = texts.sample(min(rule.rows, len(texts)), random_state=0).index
         [port] = processes.free_ports(1)
-        predictor_process.start(folder, "candidate", port, record)
+        pid = predictor_process.start(folder, "candidate", port, record)
         try:
             predictor_process.wait_for("candidate", port, record, UNRELEASED)
             differences, latencies = _compare(
@@ -43,6 +44,7 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
                 expected.loc[chosen],
                 manifest["labels"],
             )
+            memory = _peak_memory(pid)
         finally:
             processes.stop(record)
     worst, p99 = float(max(differences)), float(np.percentile(latencies, 99))
@@ -64,7 +66,22 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
             passed=p99 <= rule.p99_ms,
             why=f"the predictor answers single texts within {p99:.0f} ms (p99 of {len(chosen)})",
         ),
+        Check(
+            name="served memory, MB",
+            observed=memory,
+            relation="<=",
+            bound=rule.memory_mb,
+            passed=memory <= rule.memory_mb,
+            why=f"the predictor took {memory:.0f} MB of memory at most",
+        ),
     ]
+
+
+def _peak_memory(pid: int) -> float:
+    """The most resident memory in MB that a process has had so far (VmHWM of proc(5), in kB)."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [peak] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(peak) * 1024 / 1e6
 
 
 def _compare(

@@ -66,7 +66,7 @@ class Robustness(BaseModel):
 
 
 class ServingCheck(BaseModel):
-    """The real predictor must reproduce the evaluation, in time."""
+    """The real predictor must reproduce the evaluation, in time and within memory."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -75,6 +75,8 @@ class ServingCheck(BaseModel):
     """Largest difference of a probability from the evaluation's."""
     p99_ms: float = Field(default=1000, gt=0)
     """99th percentile of the latency of single texts, sent one after the other."""
+    memory_mb: float = Field(default=2000, gt=0)
+    """The most resident memory the predictor may have taken by then; k8s/base gives it 2 GiB."""
 
 
 class GateSettings(BaseModel):

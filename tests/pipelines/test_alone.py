@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components import storage
+from components import promotions, storage
+from components.promote_model.promotion import RolledBackError
+from pipelines.local import raise_if_rolled_back
 from pipelines.status import stop_all
 from tests.conftest import hotel_rows
 
@@ -38,7 +40,8 @@ def home(s3: dict[str, str], tmp_path: Path, tiny_model: Path) -> Path:
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(RULES))
     light = {"gate": {**RULES["gate"], "serving": None}}  # one start of the predictor is enough
     (tmp_path / "light.yaml").write_text(yaml.safe_dump(light))
-    strict = {"gate": {**light["gate"], "minimum": {"accuracy": 1.0}}}
+    serving = {**RULES["gate"]["serving"], "memory_mb": 1}
+    strict = {"gate": {**RULES["gate"], "minimum": {"accuracy": 1.0}, "serving": serving}}
     (tmp_path / "strict.yaml").write_text(yaml.safe_dump(strict))
     return tmp_path
 
@@ -68,7 +71,8 @@ def test_any_folder_is_evaluated_judged_promoted_and_rolled_back(home: Path, sto
         home, store, "gate", "m", "first", "reviews.tsv", *COLUMNS, "--config", "strict.yaml"
     )
     assert refused.returncode == 3, refused.stdout + refused.stderr
-    assert "rejected: 1 of 1 checks failed: accuracy is 0." in refused.stdout
+    assert "rejected: 2 of 4 checks failed: accuracy is 0." in refused.stdout
+    assert "the predictor took" in refused.stdout
     try:
         versions = []
         for folder, rules in (("first", "rules.yaml"), ("second", "light.yaml")):
@@ -86,6 +90,9 @@ def test_any_folder_is_evaluated_judged_promoted_and_rolled_back(home: Path, sto
         told = finegate(home, store, "diff", "m")
         assert versions[0] in told.stdout
         assert "file config.json" in told.stdout
+        pinned = finegate(home, store, "pin", "m", "--reason", "busy week")
+        assert pinned.returncode == 0, pinned.stderr
+        assert finegate(home, store, "unpin", "m").returncode == 0
         back = finegate(home, store, "rollback", "m")
         assert back.returncode == 0, back.stderr
         assert f"m {versions[0]} is the champion again" in back.stdout
@@ -104,3 +111,37 @@ def test_a_folder_that_is_no_model_is_refused_in_one_paragraph(home: Path, store
         assert "Traceback" not in ended.stdout + ended.stderr
     wrong = finegate(home, store, "evaluate", "m", "first", "reviews.tsv", "--set", "textt=review")
     assert "textt" in wrong.stderr
+
+
+def test_a_verdict_that_waits_is_promoted_once_a_person_approves(home: Path, store: str) -> None:
+    gate = {**RULES["gate"], "serving": None, "approve": "manual"}
+    rules = {"gate": gate, "promotion": {"target": {"kind": "log"}}}
+    (home / "manual.yaml").write_text(yaml.safe_dump(rules))
+    config = ("--config", "manual.yaml")
+    gated = finegate(home, store, "gate", "m", "first", "reviews.tsv", *COLUMNS, *config)
+    found = re.search(r"^run: (\S+)$", gated.stdout, re.MULTILINE)
+    assert found, gated.stdout + gated.stderr
+    waits = finegate(home, store, "promote", found[1], *config)
+    assert waits.returncode == 5
+    assert f"finegate approve {found[1]}" in waits.stdout
+    assert promotions.champion(store, "m") is None
+    approved = finegate(home, store, "approve", found[1], *config)
+    assert approved.returncode == 0, approved.stdout + approved.stderr
+    champion = promotions.champion(store, "m")
+    assert champion is not None
+    assert champion.run == found[1]
+
+
+def test_a_run_whose_candidate_went_back_is_told_from_one_that_failed(store: str) -> None:
+    champion = None
+    for action, version, run in (
+        ("promote", "a", "r1"),
+        ("promote", "b", "r2"),
+        ("rollback", "a", "r2"),
+    ):
+        champion = promotions.append(
+            store, "m", champion, action=action, version=version, run=run, reason="b is broken"
+        )
+    raise_if_rolled_back(store, "m", "r1")
+    with pytest.raises(RolledBackError, match="The champion of m is a"):
+        raise_if_rolled_back(store, "m", "r2")
