@@ -1,4 +1,4 @@
-"""Dynamic batching: requests that wait together are classified together, on one worker thread."""
+"""Dynamic batching: requests that wait together are classified together, on worker threads."""
 
 import heapq
 import itertools
@@ -6,7 +6,7 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -56,6 +56,10 @@ class _Job:
         return len(self.windows)
 
 
+_WAKE = _Job((), None, np.empty(0, np.float32), np.empty(0, np.float32))
+"""Stands in the queue of arrivals for work that did not arrive."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class _Row:
     job: _Job
@@ -66,12 +70,12 @@ class _Row:
 
 
 class Batcher:
-    """Bounded queue and worker thread around one classifier.
+    """Bounded queue and worker threads around one classifier, one for each lane of its backend.
 
-    The worker never waits for more: it takes what is there. While a forward pass runs the next
-    batch gathers, so batches grow with the load and an idle server answers at once. Each pass
-    takes texts of one padded length, those of the text that is due first. Turns are those of
-    start-time fair queuing, so a request of thousands does not hold up one of a few.
+    A worker never waits for more: it takes what is there. While forward passes run the next batch
+    gathers, so batches grow with the load and an idle server answers at once, with all its cores.
+    Each pass takes texts of one padded length, those of the text that is due first. Turns are those
+    of start-time fair queuing, so a request of thousands does not hold up one of a few.
     """
 
     def __init__(self, classifier: Classifier, max_queue: int, max_wait: float = math.inf) -> None:
@@ -83,17 +87,25 @@ class Batcher:
         self._max_queue = max_queue
         self._max_wait = max_wait
         self._rate = Rate()
-        self._waiting = self._answered = 0
+        self._waiting = 0
         self._live: set[_Job] = set()
         self._lock = threading.Lock()
+        """Held for moments only, by submit too; the locks below are the workers' own."""
+        self._planning, self._state = threading.Lock(), threading.Lock()
         self._arrivals: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._jobs: list[_Job] = []
         self._pool: dict[int, list[tuple[int, int, _Row]]] = {}
         """By padded length a heap of (turn, arrival, row)."""
         self._arrival = itertools.count()
-        self._turn = 0
-        self._worker = threading.Thread(target=self._work, name="classifier", daemon=True)
-        self._worker.start()
+        self._turn = self._running = 0
+        self._ended = -math.inf
+        self._closing = False
+        self._workers = [
+            threading.Thread(target=self._work, args=[lane], name=f"classifier-{lane}", daemon=True)
+            for lane in range(classifier.backend.lanes)
+        ]
+        for worker in self._workers:
+            worker.start()
 
     def submit(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Future[Classified]:
         """Queue one request; raises OverloadedError when as much waits as may.
@@ -130,35 +142,59 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """False once the worker has ended."""
-        return self._worker.is_alive()
+        """False once a worker has ended."""
+        return all(worker.is_alive() for worker in self._workers)
 
     def close(self) -> None:
-        """Finish what is queued, then end the worker; returns at once."""
+        """Finish what is queued, then end the workers; returns at once."""
         self._arrivals.put(None)
 
-    def _work(self) -> None:
-        closing = False
-        while True:
-            if not self._jobs and closing:
-                return
-            arrivals = [] if self._jobs else [self._arrivals.get()]
-            while not self._arrivals.empty():
-                arrivals.append(self._arrivals.get())
-            began, answered = time.perf_counter(), self._answered
-            closing = closing or None in arrivals
-            for job in filter(None, arrivals):
-                job.turn = self._turn
-                self._jobs.append(job)
-            for job in self._jobs:
-                if job.future.cancelled():
-                    self._drop(job)
-                else:
-                    self._encode(job)
-            self._jobs = [job for job in self._jobs if job.unanswered]
-            if batch := self._next_batch():
-                self._classify(batch)
-                self._rate.add(self._answered - answered, time.perf_counter() - began)
+    def _work(self, lane: int) -> None:
+        while (planned := self._plan()) is not None:
+            batch, alone, began = planned
+            answered = self._classify(batch, None if alone else lane)
+            with self._state:
+                self._running -= 1
+                now = time.perf_counter()
+                self._rate.add(answered, now - max(began, self._ended))
+                self._ended = now
+                unread = any(row.job.encoded < len(row.job.texts) for row in batch)
+                if unread or self._closing:  # the planner has something to do that did not arrive
+                    self._arrivals.put(_WAKE)
+
+    def _plan(self) -> tuple[list[_Row], bool, float] | None:
+        """The next batch, whether it runs alone, and when planning it began; None at the end.
+
+        One thread plans at a time, and waits here when there is nothing to do; the others run
+        their batches or wait behind it.
+        """
+        with self._planning:
+            arrivals: list[_Job | None] = []
+            while True:
+                began = time.perf_counter()
+                while not self._arrivals.empty():
+                    arrivals.append(self._arrivals.get())
+                with self._state:
+                    self._closing = self._closing or None in arrivals
+                    self._take(job for job in arrivals if job is not None and job is not _WAKE)
+                    if batch := self._next_batch():
+                        self._running += 1
+                        alone = self._running == 1 and not any(self._pool.values())
+                        return batch, alone, began
+                    if self._closing and not self._jobs:
+                        return None
+                arrivals = [self._arrivals.get()]
+
+    def _take(self, arrived: Iterable[_Job]) -> None:
+        for job in arrived:
+            job.turn = self._turn
+            self._jobs.append(job)
+        for job in self._jobs:
+            if job.future.cancelled():
+                self._drop(job)
+            else:
+                self._encode(job)
+        self._jobs = [job for job in self._jobs if job.unanswered]
 
     def _encode(self, job: _Job) -> None:
         """Tokenize the job's next texts, as many as its part of the pool and the time allow."""
@@ -211,7 +247,8 @@ class Batcher:
         batch = [heapq.heappop(bucket)[2] for _ in range(min(size, len(bucket)))]
         return [row for row in batch if row.job.unanswered]
 
-    def _classify(self, batch: list[_Row]) -> None:
+    def _classify(self, batch: list[_Row], lane: int | None) -> int:
+        """Run one batch and answer its requests; returns how many texts were answered."""
         now = time.perf_counter()
         for row in batch:
             if row.place == 0:
@@ -219,11 +256,14 @@ class Batcher:
         metrics.BATCH_TEXTS.observe(len(batch))
         metrics.BATCH_TOKENS.observe(len(batch) * self._classifier.encoder.padded(batch[0].encoded))
         try:
-            logits = self._classifier.logits([row.encoded for row in batch])
+            logits = self._classifier.logits([row.encoded for row in batch], lane)
             scores = self._classifier.probabilities(logits)
         except Exception as error:  # noqa: BLE001 - the worker must outlive a failed batch
-            self._isolate(batch, error)
-            return
+            return self._isolate(batch, lane, error)
+        with self._state:
+            return self._answer(batch, scores, logits)
+
+    def _answer(self, batch: list[_Row], scores: Floats, logits: Floats) -> int:
         answered, done = 0, set()
         for row, row_scores, row_logits in zip(batch, scores, logits, strict=True):
             job, place = row.job, row.place
@@ -236,20 +276,20 @@ class Batcher:
             job.unanswered -= 1
             if job.unanswered == 0:
                 done.add(job)
-        self._answered += answered
         self._release(answered, done)  # first: who is answered may ask again at once
         for job in done:
             if job.future.set_running_or_notify_cancel():
                 job.future.set_result(Classified(job.scores, job.logits, job.truncated))
+        return answered
 
-    def _isolate(self, batch: list[_Row], error: Exception) -> None:
+    def _isolate(self, batch: list[_Row], lane: int | None, error: Exception) -> int:
         """Try each request of a failed batch alone, so that one cannot fail the others."""
         jobs = list(dict.fromkeys(row.job for row in batch))
         if len(jobs) == 1:
-            self._drop(jobs[0], error)
-            return
-        for job in jobs:
-            self._classify([row for row in batch if row.job is job])
+            with self._state:
+                self._drop(jobs[0], error)
+            return 0
+        return sum(self._classify([row for row in batch if row.job is job], lane) for job in jobs)
 
     def _drop(self, job: _Job, error: Exception | None = None) -> None:
         texts, job.unanswered = job.unanswered, 0

@@ -64,13 +64,13 @@ class Classifier:
             return self.encoder.windows(texts)
         return [[row] for row in self.encoder.encode(texts, pairs)]
 
-    def logits(self, rows: Sequence[Encoded]) -> Floats:
-        """Logits of shape [len(rows), outputs], in the order given."""
+    def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
+        """Logits of shape [len(rows), outputs], in the order given; for `lane` see Backend."""
         result = np.empty((len(rows), len(self.labels)), dtype=np.float32)
         lengths = [self.encoder.padded(row) for row in rows]
         for indices in batches(lengths, self.backend.batch_tokens):
             inputs = self.encoder.pad([rows[index] for index in indices])
-            result[indices] = self.backend.logits(inputs)
+            result[indices] = self.backend.logits(inputs, lane)
         return result
 
     def probabilities(self, logits: Floats) -> Floats:

@@ -21,5 +21,12 @@ class Backend(Protocol):
     batch_tokens: int
     """Padded tokens in one forward pass: as few as use the hardware fully, for latency's sake."""
 
-    def logits(self, inputs: Inputs) -> npt.NDArray[np.float32]:
-        """Logits of shape [batch, outputs]."""
+    lanes: int
+    """Forward passes that may run at the same time, each with its part of the cores."""
+
+    def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:
+        """Logits of shape [batch, outputs], the same to the bit in any lane.
+
+        `lane` is below `lanes` and busy with nothing else; None takes all cores for one pass, for
+        which nothing else may run.
+        """

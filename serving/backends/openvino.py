@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.backends.base import Inputs
+from serving.cores import available_cores
 from serving.errors import InputError
 from serving.settings import BackendName
 
@@ -21,9 +22,16 @@ import openvino as openvino  # noqa: E402 - after the line above; re-exported
 BATCH_TOKENS = 512
 """More does not speed up a CPU of 2 to 8 cores (benchmarks/README.md), and keeps others waiting."""
 
+MAX_LANES = 4
+
 
 class OpenVINOBackend:
-    """A model in `<folder>/openvino/`, as components/export_model writes it."""
+    """A model in `<folder>/openvino/`, as components/export_model writes it.
+
+    It is compiled twice: once for a pass alone, which takes all cores for the least latency, and
+    once for lanes with their own cores. Small batches leave most of a pass's second core waiting
+    for its first, and whatever else runs on one of them delays both; lanes do not wait.
+    """
 
     def __init__(self, folder: Path, name: BackendName = "openvino", threads: int = 0) -> None:
         """Load and compile the model; `threads` 0 takes one for each core.
@@ -36,16 +44,21 @@ class OpenVINOBackend:
                 f"{folder} is to be served by {name}, and {document} is absent. Export the model "
                 "again, or delete its serving.json to serve it with PyTorch."
             )
+        threads = threads or available_cores()
+        self.lanes = min(threads, MAX_LANES)
         settings = {
-            "PERFORMANCE_HINT": "LATENCY",  # one request at a time, on all threads
-            "NUM_STREAMS": "1",
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",  # else bf16 on CPUs that have it
             "ENABLE_CPU_PINNING": False,  # the event loop and other containers use these cores too
         }
         try:
             model = _core().read_model(document)
-            self._request = _core().compile_model(model, "CPU", settings).create_infer_request()
+            whole = _core().compile_model(model, "CPU", {**settings, "NUM_STREAMS": "1"})
+            self._whole, self._requests = whole.create_infer_request(), []
+            if self.lanes > 1:
+                parts = {**settings, "NUM_STREAMS": str(self.lanes)}
+                compiled = _core().compile_model(model, "CPU", parts)
+                self._requests = [compiled.create_infer_request() for _ in range(self.lanes)]
         except RuntimeError as error:
             raise InputError(
                 f"OpenVINO cannot load {document} ({error}). Export the model again."
@@ -53,9 +66,10 @@ class OpenVINOBackend:
         self.name: BackendName = name
         self.batch_tokens = BATCH_TOKENS
 
-    def logits(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+    def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:
         """Logits of shape [batch, outputs] for inputs of shape [batch, tokens]."""
-        logits: npt.NDArray[np.float32] = self._request.infer(inputs, share_inputs=True)[0].copy()
+        request = self._whole if lane is None or self.lanes == 1 else self._requests[lane]
+        logits: npt.NDArray[np.float32] = request.infer(inputs, share_inputs=True)[0].copy()
         return logits
 
 

@@ -57,11 +57,12 @@ class PyTorchBackend:
             )
         self.name: BackendName = name
         self.batch_tokens = CUDA_BATCH_TOKENS if cuda else CPU_BATCH_TOKENS
+        self.lanes = 1
         self._device = torch.device("cuda" if cuda else "cpu")
         self.model = model.eval().to(self._device)
 
     @torch.inference_mode()
-    def logits(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+    def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:
         """Logits of shape [batch, outputs] for inputs of shape [batch, tokens]."""
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
         if self._device.type == "cuda":

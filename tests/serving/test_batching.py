@@ -1,3 +1,4 @@
+import copy
 import threading
 import time
 from collections.abc import Sequence
@@ -30,12 +31,71 @@ class Gated(Classifier):
         self.calls: list[int] = []
         self.padded: list[int] = []
 
-    def logits(self, rows: Sequence[Encoded]) -> Floats:
+    def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
         self.calls.append(len(rows))
         self.padded.append(len(rows) * max(map(len, rows)))
         self.entered.release()
         assert self.go.acquire(timeout=30)
-        return super().logits(rows)
+        return super().logits(rows, lane)
+
+
+class Lanes(Gated):
+    """The real classifier with two lanes, of which a third pass at a time would be an error."""
+
+    def __init__(self, real: Classifier) -> None:
+        super().__init__(real)
+        self.backend = copy.copy(real.backend)
+        self.backend.lanes = 2
+        self.lanes: list[int | None] = []
+
+    def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
+        self.lanes.append(lane)
+        return super().logits(rows, lane)
+
+
+def test_lanes_share_the_work_and_a_lone_pass_takes_all_cores(classifier: Classifier) -> None:
+    gated = Lanes(classifier)
+    batcher = Batcher(gated, 100)
+    short, long = ["us"], ["a park " * 5]  # of two padded lengths
+    alone = batcher.submit(short, None)
+    assert gated.entered.acquire(timeout=30)
+    beside = batcher.submit(short, None)
+    assert gated.entered.acquire(timeout=30)
+    gated.go.release(2)
+    assert [len(future.result(30).logits) for future in (alone, beside)] == [1, 1]
+    assert gated.lanes[0] is None
+    assert gated.lanes[1] in (0, 1)
+    both = batcher.submit([*short, *long], None)
+    assert gated.entered.acquire(timeout=30)
+    assert gated.entered.acquire(timeout=30)
+    gated.go.release(2)
+    expected = classifier.logits(classifier.encoder.encode([*short, *long])[:1])
+    assert np.allclose(both.result(30).logits[:1], expected, atol=1e-5)
+    assert sorted(gated.lanes[2:], key=str) == [0, 1]
+    batcher.close()
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_requests_of_all_sizes_are_answered_and_closing_waits_for_them(
+    classifier: Classifier, lanes: int
+) -> None:
+    gated = Lanes(classifier)
+    gated.backend.lanes = lanes
+    gated.go.release(100_000)
+    batcher = Batcher(gated, 100_000)
+    sizes = [1, 700, 2, 300, 5, 400, 1] * 3
+    futures = [batcher.submit(TEXTS[:size], None) for size in sizes]
+    futures[3].cancel()
+    batcher.close()
+    expected = classifier.logits(classifier.encoder.encode(TEXTS))
+    for size, future in zip(sizes, futures, strict=True):
+        if not future.cancelled():
+            assert np.allclose(future.result(60).logits, expected[:size], atol=1e-5)
+    assert sum(future.cancelled() for future in futures) <= 1
+    deadline = time.monotonic() + 30
+    while batcher.alive and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not batcher.alive
 
 
 def test_many_requests_get_their_own_answers(classifier: Classifier) -> None:
@@ -112,9 +172,9 @@ def test_a_full_queue_refuses_and_recovers(classifier: Classifier) -> None:
 class Slow(Gated):
     """Ten texts a second."""
 
-    def logits(self, rows: Sequence[Encoded]) -> Floats:
+    def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
         time.sleep(0.1 * len(rows))
-        return super().logits(rows)
+        return super().logits(rows, lane)
 
 
 def test_what_would_wait_too_long_is_refused_by_the_rate_of_the_worker(
@@ -240,8 +300,8 @@ def test_a_request_that_breaks_the_model_does_not_fail_those_beside_it(
     classifier: Classifier,
 ) -> None:
     class Fragile(Gated):
-        def logits(self, rows: Sequence[Encoded]) -> Floats:
-            logits = super().logits(rows)
+        def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
+            logits = super().logits(rows, lane)
             if any(len(row) > 20 for row in rows):
                 raise IndexError("index out of range")
             return logits
@@ -267,7 +327,7 @@ def test_a_failed_forward_pass_fails_its_requests_and_no_later_one(
     batcher = Batcher(gated, 100)
     with monkeypatch.context() as patch:
 
-        def broken(rows: Sequence[Encoded]) -> Floats:
+        def broken(rows: Sequence[Encoded], lane: int | None = None) -> Floats:
             raise RuntimeError("no memory")
 
         patch.setattr(gated, "logits", broken)
