@@ -47,6 +47,11 @@ def with_gpus(task: dsl.PipelineTask, count: Any) -> dsl.PipelineTask:
     return task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(count)
 
 
+def scraped(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """The task that trains, as the monitor in k8s/monitoring finds it."""
+    return kubernetes.add_pod_label(task, "finegate/metrics", "training")
+
+
 def on_nodes(task: dsl.PipelineTask, selector: Any, tolerations: Any) -> dsl.PipelineTask:
     """A task on the nodes that the run names."""
     kubernetes.add_node_selector_json(task, selector)

@@ -88,7 +88,7 @@ def steps(
     for task in (finetuned, candidate, evaluation):
         pods.heavy(task, cpu=cpu, memory=memory)
         pods.on_nodes(task, node_selector, tolerations)
-    pods.with_gpus(finetuned, gpus)
+    pods.scraped(pods.with_gpus(finetuned, gpus))
     return decision  # type: ignore[no-any-return]
 
 
