@@ -11,6 +11,7 @@ BASE ?= finegate/debian:bookworm
 REGISTRY ?=
 GPU_TORCH ?=
 VERSION := 0.1.0
+DATA ?= data
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct -- constraints.txt pyproject.toml docker)
 
 .PHONY: quickstart test bench down lock base images images-lint images-test push $(addprefix image-,predictor predictor-gpu data trainer)
@@ -47,8 +48,8 @@ lock: .venv/installed
 
 # Images need Docker with BuildKit. BASE is Debian 12 by digest; `make base` makes one where no
 # registry is reachable. TORCH names a CPU build; with GPU_TORCH, a CUDA build, the trainer is made
-# of that one and predictor-gpu is made too. CA is the CA bundle of a proxy that opens TLS.
-# REGISTRY, such as registry.example.com/team, comes before the images' names.
+# of that one and predictor-gpu is made too. DATA=data,mlflow adds MLflow's client to the image data.
+# CA is the CA bundle of a proxy that opens TLS. REGISTRY, such as registry.example.com/team, comes before the images' names.
 CA_SECRET = id=ca,src=$(CA)
 TAG = -t $(if $(REGISTRY),$(REGISTRY)/)finegate
 BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --network=host $(if $(CA),--secret $(CA_SECRET)) \
@@ -72,7 +73,7 @@ image-predictor-gpu:
 	$(BUILD) $(GPU) -f docker/predictor.Dockerfile $(TAG)/predictor-gpu:$(VERSION) .
 
 image-data:
-	$(BUILD) $(CPU) -f docker/steps.Dockerfile --build-arg EXTRA=data $(TAG)/data:$(VERSION) .
+	$(BUILD) $(CPU) -f docker/steps.Dockerfile --build-arg EXTRA=$(DATA) $(TAG)/data:$(VERSION) .
 
 image-trainer:
 	$(BUILD) $(if $(GPU_TORCH),$(GPU),$(CPU)) -f docker/steps.Dockerfile --build-arg EXTRA=train \

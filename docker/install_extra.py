@@ -1,9 +1,10 @@
 """Install one extra's dependencies, pinned, into the virtual environment /opt/venv, and trim it.
 
 Runs in an image's build stage, in the folder with pyproject.toml and constraints.txt:
-`python3 install_extra.py EXTRA TORCH cpu|cuda`. The build's secret `ca`, if given, is the CA
-bundle that pip trusts, for networks whose proxy opens TLS; it does not enter the image. Our code is
-copied later, so that a changed line of it leaves the layer with a gigabyte of libraries as it is.
+`python3 install_extra.py EXTRA TORCH cpu|cuda`, where EXTRA may be several, as `data,mlflow`. The
+build's secret `ca`, if given, is the CA bundle that pip trusts, for networks whose proxy opens TLS;
+it does not enter the image. Our code is copied later, so that a changed line of it leaves the layer
+with a gigabyte of libraries as it is.
 """
 
 import compileall
@@ -48,13 +49,14 @@ UNUSED = (
 
 
 def requirements(extra: str) -> list[str]:
-    """The project's dependencies and those of an extra, `finegate[other]` resolved."""
+    """The project's dependencies and those of the extra or extras, `finegate[other]` resolved."""
     project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
     found = list(project["dependencies"])
-    for requirement in project["optional-dependencies"][extra]:
+    extras = project["optional-dependencies"]
+    for requirement in (each for name in extra.split(",") for each in extras[name]):
         own = re.fullmatch(r"finegate\[([\w,]+)\]", requirement)
         if own:
-            found += [r for name in own[1].split(",") for r in requirements(name)]
+            found += requirements(own[1])
         else:
             found.append(requirement)
     return list(dict.fromkeys(found))

@@ -106,7 +106,9 @@ def rollback(
     from pipelines.local import use_store
 
     target = release_cli.target(config, state)
-    event = roll_back(use_store(state, store), name, target, to)
+    address = use_store(state, store)
+    event = roll_back(address, name, target, to)
+    release_cli.followed(config, address, name)
     console.print(f"{name} {event.version} is the champion again (promotion {event.number})")
 
 

@@ -18,6 +18,7 @@ from components.promote_model.settings import PromotionSettings
 from components.promotions import model_uri
 from components.storage import split
 from components.tokenize_dataset.settings import TokenizationSettings
+from components.tracking.settings import MlflowSettings
 from components.validate_dataset.settings import ValidationSettings
 from serving.errors import InputError
 
@@ -54,6 +55,8 @@ class RunConfig(BaseModel):
     gate: GateSettings = GateSettings()
     promotion: PromotionSettings = PromotionSettings()
     notification: NotificationSettings = NotificationSettings()
+    tracking: MlflowSettings | None = None
+    """`mlflow`, or `{kind: mlflow, uri, experiment}`; unset tells no tracking server."""
     cluster: ClusterSettings = ClusterSettings()
     examples: list[str] = []
     """Texts to ask the endpoint at the end of a local run; unset takes two test rows."""

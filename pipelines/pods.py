@@ -14,6 +14,10 @@ HOUR = 3600
 
 # Optional: with a role of the pod's (IRSA, pod identity) there are no keys, and on AWS no endpoint.
 _KEYS = {name: name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
+_TRACKING = {
+    f"MLFLOW_TRACKING_{name}": f"MLFLOW_TRACKING_{name}"
+    for name in ("URI", "USERNAME", "PASSWORD", "TOKEN")
+}
 _SERVER = {name: name for name in ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")}
 
 
@@ -47,6 +51,11 @@ def with_gpus(task: dsl.PipelineTask, count: Any) -> dsl.PipelineTask:
     return task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(count)
 
 
+def scraped(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    """The task that trains, as the monitor in k8s/monitoring finds it."""
+    return kubernetes.add_pod_label(task, "finegate/metrics", "training")
+
+
 def on_nodes(task: dsl.PipelineTask, selector: Any, tolerations: Any) -> dsl.PipelineTask:
     """A task on the nodes that the run names."""
     kubernetes.add_node_selector_json(task, selector)
@@ -55,10 +64,11 @@ def on_nodes(task: dsl.PipelineTask, selector: Any, tolerations: Any) -> dsl.Pip
 
 
 def notifying(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """The exit task, which knows the webhook if the namespace has one."""
+    """The exit task, which knows the webhook and the tracking server if the namespace has them."""
     kubernetes.use_secret_as_env(
         task, "finegate-webhook", {"url": "FINEGATE_WEBHOOK_URL"}, optional=True
     )
+    kubernetes.use_secret_as_env(task, "finegate-mlflow", _TRACKING, optional=True)
     return light(task, cpu="500m", memory="2Gi")
 
 

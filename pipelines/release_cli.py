@@ -15,6 +15,7 @@ from components import folders, promotions, storage
 from components.download_dataset.settings import DatasetSettings
 from components.gate_model.settings import GateSettings
 from components.promote_model.settings import PromotionSettings
+from components.tracking.settings import MlflowSettings
 from serving.errors import InputError
 
 REJECTED, WAITING = 3, 5
@@ -106,6 +107,7 @@ def promote(
     url = promote(address, verdict["name"], run, target(config, state))
     if not url:
         raise typer.Exit(WAITING)
+    followed(config, address, verdict["name"])
     _say(f"{verdict['name']} {verdict['candidate']} answers at {url}")
 
 
@@ -137,7 +139,9 @@ def pin(
     from components.promote_model.promotion import pin
     from pipelines.local import use_store
 
-    event = pin(use_store(state, store), name, target(config, state), version, reason)
+    address = use_store(state, store)
+    event = pin(address, name, target(config, state), version, reason)
+    followed(config, address, name)
     _say(f"{name} is pinned to {event.version} (event {event.number})")
 
 
@@ -230,20 +234,33 @@ def target(config: Path | None, state: Path) -> PromotionSettings:
     return _section(PromotionSettings, config, "promotion")
 
 
+def followed(config: Path | None, store: str, name: str) -> None:
+    """Let the tracking server follow the promotion log, where the config names one."""
+    tracking = config and _document(config).get("tracking")
+    if tracking:
+        from components.tracking.mlflow import follow
+
+        follow(store, name, _valid(MlflowSettings, tracking, f"{config}: tracking"))
+
+
 def _section(kind: type[Settings], config: Path | None, name: str) -> Settings:
     """The section of a run config, whose other sections may be absent."""
     if config is None:
         return kind()
+    return _valid(kind, _document(config).get(name) or {}, f"{config}: {name}")
+
+
+def _document(config: Path) -> dict[str, Any]:
     if not config.is_file():
         raise InputError(f"there is no config file {config}. `ls configs` lists those that ship.")
     try:
-        document = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+        document: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise InputError(f"{config} is not YAML: {error}. Mend it there.") from error
-    return _valid(kind, document.get(name) or {}, f"{config}: {name}")
+    return document
 
 
-def _valid(kind: type[Settings], given: dict[str, Any], place: str) -> Settings:
+def _valid(kind: type[Settings], given: Any, place: str) -> Settings:
     try:
         return kind.model_validate(given)
     except ValidationError as error:

@@ -88,8 +88,8 @@ def steps(
     for task in (finetuned, candidate, evaluation):
         pods.heavy(task, cpu=cpu, memory=memory)
         pods.on_nodes(task, node_selector, tolerations)
-    pods.with_gpus(finetuned, gpus)
-    return decision  # type: ignore[no-any-return]  # kfp's outputs are untyped
+    pods.scraped(pods.with_gpus(finetuned, gpus))
+    return decision  # type: ignore[no-any-return]
 
 
 @dsl.pipeline(
@@ -108,6 +108,7 @@ def train_and_promote(
     gate: dict = {},
     promotion: dict = {},
     notification: dict = {},
+    tracking: dict = {},
     run: str = "",
     cpu: str = "4",
     memory: str = "16Gi",
@@ -129,6 +130,7 @@ def train_and_promote(
         gate: GateSettings.
         promotion: PromotionSettings.
         notification: NotificationSettings.
+        tracking: MlflowSettings; empty tells no tracking server.
         run: Id of the run; empty takes the KFP run's own.
         cpu: Cores of each pod that trains or scores.
         memory: Memory of each of these pods.
@@ -137,7 +139,9 @@ def train_and_promote(
         tolerations: Kubernetes tolerations of these pods.
     """
     job = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-    told = notify_run(store=store, name=name, run=run, job=job, settings=notification)
+    told = notify_run(
+        store=store, name=name, run=run, job=job, settings=notification, tracking=tracking
+    )
     with dsl.ExitHandler(pods.notifying(told), name="until-told"):
         # A pipeline of their own: an exit handler hands no resource parameters to tasks within it.
         steps(

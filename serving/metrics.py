@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from serving.classifier import Classifier, Floats
 from serving.errors import ClientGoneError, InputError, OverloadedError
+from serving.reference import CONFIDENCE_BOUNDS, Reference, label_counts
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _POWERS = tuple(2**power for power in range(15))
@@ -39,10 +39,29 @@ CONFIDENCE = Histogram(
     "finegate_confidence",
     "Probability of the best label.",
     ["version"],
-    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
+    buckets=CONFIDENCE_BOUNDS,
+)
+REFERENCE_LABELS = Gauge(
+    "finegate_reference_label_ratio",
+    "Share of the label in the answers to the release's test rows.",
+    ["version", "label"],
+)
+REFERENCE_CONFIDENCE = Gauge(
+    "finegate_reference_confidence_ratio",
+    "Share of the release's test rows whose best label has a probability of at most le.",
+    ["version", "le"],
 )
 MODEL = Gauge("finegate_model_info", "The release that answers.", ["name", "version", "backend"])
 RELOADS = Counter("finegate_reloads", "Releases loaded while serving.", ["outcome"])
+
+# A series that starts with its first event has no rate at that event: the first failure in a day
+# would go unseen. So what can be named beforehand starts at 0.
+for _protocol in ("v1", "v2", "grpc"):
+    REQUEST_SECONDS.labels(_protocol)
+    for _outcome in ("answered", "invalid", "overloaded", "gone", "failed"):
+        REQUESTS.labels(_protocol, _outcome)
+for _outcome in ("loaded", "failed"):
+    RELOADS.labels(_outcome)
 
 
 @contextmanager
@@ -67,20 +86,39 @@ def observed(protocol: str) -> Iterator[None]:
         REQUESTS.labels(protocol, outcome).inc()
 
 
+def record_release(
+    name: str, version: str, classifier: Classifier, reference: Reference | None
+) -> None:
+    """Tell which release answers from now on, and how it answered its test rows."""
+    for gauge in (MODEL, REFERENCE_LABELS, REFERENCE_CONFIDENCE):
+        gauge.clear()
+    MODEL.labels(name, version, classifier.backend.name).set(1)
+    TRUNCATED.labels(version)
+    if classifier.problem_type == "regression":
+        return
+    CONFIDENCE.labels(version)
+    for label in classifier.labels:
+        LABELS.labels(version, label)
+    if reference is None:
+        return
+    answers = max(1, sum(reference.labels.values()))  # with several labels a row not `rows`
+    for label, count in reference.labels.items():
+        REFERENCE_LABELS.labels(version, label).set(count / answers)
+    for bound, count in reference.confidence.items():
+        REFERENCE_CONFIDENCE.labels(version, str(bound)).set(count / reference.rows)
+
+
 def record_answer(
     classifier: Classifier, scores: Floats, truncated: list[bool], version: str
 ) -> None:
     """Count the labels and confidences of one answer; scores have the shape [texts, labels].
 
-    A multi-label answer counts each label of at least 0.5. A regression has neither.
+    A regression has neither.
     """
     TRUNCATED.labels(version).inc(sum(truncated))
-    if classifier.problem_type == "regression":
+    counts = label_counts(classifier.problem_type, scores)
+    if counts is None:
         return
-    if classifier.problem_type == "multi_label_classification":
-        counts = (scores >= 0.5).sum(axis=0)
-    else:
-        counts = np.bincount(scores.argmax(axis=1), minlength=len(classifier.labels))
     for label, count in zip(classifier.labels, counts, strict=True):
         LABELS.labels(version, label).inc(int(count))
     confidence = CONFIDENCE.labels(version)

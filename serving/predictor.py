@@ -16,7 +16,7 @@ from serving.classifier import Classifier
 from serving.errors import InputError
 from serving.protocol import Answer, Question, question_from_v1, v1_answer
 from serving.protocol_v2 import question_from_v2, v2_answer
-from serving.release import verified_version
+from serving.release import verified_release
 
 logger = logging.getLogger("finegate")
 
@@ -42,7 +42,8 @@ class Loaded:
     def __init__(self, folder: Path, max_queue: int, max_wait: float, threads: int) -> None:
         """Verify, load and try a release folder; raises InputError when it cannot be served."""
         try:
-            self.version = verified_version(folder)
+            release = verified_release(folder)
+            self.version, self.reference = release.version, release.reference
             self.classifier = Classifier.load(folder, threads)
             tried = self.classifier.classify(["warm-up"])
         except InputError:
@@ -196,5 +197,4 @@ class Predictor(Model):
 
     def _swap(self, fresh: Loaded) -> None:
         self.loaded = fresh
-        metrics.MODEL.clear()
-        metrics.MODEL.labels(self.name, fresh.version, fresh.classifier.backend.name).set(1)
+        metrics.record_release(self.name, fresh.version, fresh.classifier, fresh.reference)

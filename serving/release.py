@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, NonNegativeInt, ValidationError
 
 from serving.errors import InputError
+from serving.reference import Reference
 
 RELEASE = "release.json"
 UNRELEASED = "unreleased"
@@ -18,13 +19,16 @@ class _File(BaseModel):
     sha256: str
 
 
-class _Release(BaseModel):
+class Release(BaseModel):
+    """What a release says of itself in release.json; the predictor reads no more of it."""
+
     version: str
     files: list[_File]
+    reference: Reference | None = None
 
 
-def verified_version(folder: Path) -> str:
-    """The version of a release folder, after its files proved whole.
+def verified_release(folder: Path) -> Release:
+    """The release in a folder, after its files proved whole.
 
     A folder without release.json is a plain Hugging Face folder and has the version "unreleased".
     Raises InputError when release.json cannot be read, or when a file is absent or its size or
@@ -32,9 +36,9 @@ def verified_version(folder: Path) -> str:
     """
     document = folder / RELEASE
     if not document.is_file():
-        return UNRELEASED
+        return Release(version=UNRELEASED, files=[])
     try:
-        release = _Release.model_validate(json.loads(document.read_bytes()))
+        release = Release.model_validate(json.loads(document.read_bytes()))
     except (ValidationError, ValueError) as error:
         raise InputError(
             f"{document} is not a release document ({error}). It needs a version and files, each "
@@ -52,7 +56,7 @@ def verified_version(folder: Path) -> str:
                 f"{path} is absent or differs from what {RELEASE} records, so the release is "
                 "incomplete or damaged. Fetch the release again."
             )
-    return release.version
+    return release
 
 
 def _is_whole(path: Path, entry: _File) -> bool:

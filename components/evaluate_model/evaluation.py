@@ -51,7 +51,12 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
     rows_manifest = folders.existing(dataset)
     identity = fingerprint(
         {"model": manifest["fingerprint"], "dataset": rows_manifest["fingerprint"]},
-        code=["components.evaluate_model", "serving.classifier", "serving.encoding"],
+        code=[
+            "components.evaluate_model",
+            "serving.classifier",
+            "serving.encoding",
+            "serving.reference",
+        ],
         libraries=["openvino", "scikit-learn", "tokenizers", "torch", "transformers"],
     )
     uri = f"{store}/evaluations/{identity}"

@@ -18,6 +18,7 @@ from components.evaluate_model.metrics import (
 from components.storage import json_bytes
 from serving.classifier import Classifier
 from serving.errors import InputError
+from serving.reference import reference_of
 
 STEP = "evaluate_model"
 ROWS_A_TURN = 256
@@ -44,12 +45,14 @@ def score(folder: Path, test: pd.DataFrame, target: Path) -> dict[str, Any]:
         predicted=predicted, probabilities=list(probabilities)
     ).to_parquet(target / "predictions.parquet", index=False)
     (target / GOLDEN).write_bytes(json_bytes(_golden(test, probabilities, labels)))
+    reference = reference_of(labels, classifier.problem_type, probabilities)
     binary = classifier.problem_type == "single_label_classification" and len(labels) == 2
     return {
         "labels": labels,
         "problem_type": classifier.problem_type,
         "metrics": metrics,
         "roc": roc_points(truth, probabilities) if binary else None,
+        "reference": reference and reference.model_dump(mode="json"),
     }
 
 

@@ -85,6 +85,8 @@ class TrainingSettings(BaseModel):
     """Training time between two checkpoints: about what a lost node costs."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Complete checkpoints that stay on S3 while training runs."""
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port at which process 0 tells Prometheus of the training; k8s/monitoring expects 9108."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TrainingSettings":
@@ -105,12 +107,14 @@ class TrainingSettings(BaseModel):
         return self
 
     def identity(self) -> dict[str, Any]:
-        """What decides the result: on how many devices, and how often it was saved, does not."""
+        """What decides the result: on how many devices, how often it was saved and who watched
+        does not."""
         return self.model_dump(
             exclude={
                 "checkpoint_minutes",
                 "cluster",
                 "keep_checkpoints",
+                "metrics_port",
                 "processes",
                 "rows_per_device",
             }

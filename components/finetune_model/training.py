@@ -23,6 +23,7 @@ from components.finetune_model.batches import GlobalBatches, TokenRows
 from components.finetune_model.checkpoints import Uploads
 from components.finetune_model.curves import Curves
 from components.finetune_model.deepspeed_config import deepspeed_config
+from components.finetune_model.exposition import Exposition
 from components.finetune_model.hardware import bf16_available, rows_and_accumulation
 from components.finetune_model.inputs import fetch_inputs, is_universal
 from components.finetune_model.job import Job
@@ -115,6 +116,8 @@ def build_trainer(
     attempt = [uuid4().hex[:8]]
     dist.broadcast_object_list(attempt, 0)
     callbacks: list[Any] = [Curves(work / CURVES, job.curves)]
+    if settings.metrics_port is not None:
+        callbacks.append(Exposition(settings.metrics_port, job.facts["fingerprint"][:12]))
     if settings.early_stopping is not None:
         callbacks.append(EarlyStoppingCallback(settings.early_stopping))
     trainer = CheckpointingTrainer(

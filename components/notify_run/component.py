@@ -12,6 +12,7 @@ def notify_run(
     run: str,
     job: str,
     settings: dict,
+    tracking: dict,
     status: dsl.PipelineTaskFinalStatus,
 ) -> None:
     """Tell how the run ended, whichever way it did.
@@ -22,11 +23,14 @@ def notify_run(
         run: Id of the run, or '' for that of the KFP run.
         job: Id of the KFP run.
         settings: NotificationSettings.
+        tracking: MlflowSettings, or {} where no tracking server follows.
         status: How the steps ended, from KFP.
     """
     from components.console import step
     from components.notify_run.notification import notify
     from components.notify_run.settings import NotificationSettings
+    from components.tracking.mlflow import track
+    from components.tracking.settings import MlflowSettings
 
     with step("notify_run"):
         notify(
@@ -37,3 +41,5 @@ def notify_run(
             error=status.error_message or "",
             settings=NotificationSettings.model_validate(settings),
         )
+        if tracking:
+            track(store, name, run or job, MlflowSettings.model_validate(tracking))

@@ -52,6 +52,7 @@ def release(store: str, name: str, model: str, verdict: dict[str, Any]) -> folde
             "verdict": {key: verdict[key] for key in ("decision", "reason", "champion")},
         },
         "metrics": evaluation["metrics"],
+        "reference": evaluation.get("reference"),
         "checks": verdict["checks"],
     }
     storage.create_json(f"{uri}/{promotions.RELEASE}", document)

@@ -92,6 +92,8 @@ def test_an_extras_requirements_are_resolved_as_pip_would() -> None:
     assert any(each.startswith("deepspeed") for each in train)
     assert any(each.startswith("kfp") for each in train)
     assert not any(each.startswith("finegate") for each in train)
+    data, both = module["requirements"]("data"), module["requirements"]("data,mlflow")
+    assert [each.split(">")[0] for each in set(both) - set(data)] == ["mlflow-skinny"]
 
 
 def test_the_sdk_called_docker_is_not_shadowed_by_the_folder() -> None:

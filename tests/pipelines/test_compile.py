@@ -7,7 +7,7 @@ import yaml
 
 from pipelines.compile import COMPILED, compile_manifest, compile_pipeline, compiled
 from pipelines.progress import STEPS
-from tests.k8s.rendered import CRDS, crd_schema
+from tests.k8s.rendered import CRDS, ROOT, crd_schema
 
 
 def test_the_committed_yaml_is_what_the_code_compiles_to(tmp_path: Path) -> None:
@@ -96,10 +96,20 @@ def test_pods_that_train_and_score_get_what_the_run_asks_for() -> None:
     assert "gpus" in trainer["resources"]["accelerator"]["resourceCount"]
 
 
-def test_only_the_notification_knows_the_webhook() -> None:
+@pytest.mark.parametrize("secret", ["finegate-webhook", "finegate-mlflow"])
+def test_only_the_notification_knows_whom_to_tell(secret: str) -> None:
     _, pods = ir()
-    knowing = [n for n, pod in pods.items() if "finegate-webhook" in str(pod["secretAsEnv"])]
+    knowing = [n for n, pod in pods.items() if secret in str(pod["secretAsEnv"])]
     assert knowing == ["notify-run"]
+
+
+def test_the_task_that_trains_has_the_label_that_its_monitor_selects() -> None:
+    _, pods = ir()
+    [labels] = [pod["podMetadata"]["labels"] for pod in pods.values() if "labels" in str(pod)]
+    assert labels == pods["finetune-model"]["podMetadata"]["labels"]
+    monitors = yaml.safe_load_all((ROOT / "k8s" / "monitoring" / "monitors.yaml").read_text())
+    selectors = [each["spec"]["selector"].get("matchLabels") for each in monitors]
+    assert labels in selectors
 
 
 def test_a_registry_is_put_before_the_images_and_nothing_else_changes(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.tracking.settings import MlflowSettings
 from pipelines.config import RunConfig, load
 from pipelines.train_and_promote import train_and_promote
 from serving.errors import InputError
@@ -55,9 +56,24 @@ def test_what_a_run_asks_of_the_cluster_is_the_pipelines_own_parameters(written:
 
 
 @pytest.mark.parametrize(
+    ("given", "uri"), [("mlflow", ""), ("{kind: mlflow, uri: 'http://m'}", "http://m")]
+)
+def test_a_tracking_server_is_named_by_its_kind_alone_or_with_its_address(
+    written: Path, given: str, uri: str
+) -> None:
+    config = load(written, [f"tracking={given}"])
+    assert config.tracking is not None
+    assert config.tracking.uri == uri
+    assert MlflowSettings.model_validate(config.arguments()["tracking"]) == config.tracking
+    assert "tracking" not in load(written).arguments()
+
+
+@pytest.mark.parametrize(
     ("overrides", "says"),
     [
         (["training.epoch=1"], "unknown key training.epoch; did you mean epochs?"),
+        (["tracking={kind: mlflow, url: x}"], "unknown key tracking.url; did you mean uri?"),
+        (["tracking=wandb"], "tracking.kind: Input should be 'mlflow'"),
         (["trainning.epochs=1"], "unknown key trainning; did you mean training?"),
         (["training.epochs=many"], "training.epochs"),
         (["training.zero_stage=7"], "training.zero_stage"),

@@ -36,7 +36,7 @@ def v2(data: list[Any], **more: Any) -> dict[str, Any]:
     return {"inputs": [{**tensor, **more}]}
 
 
-def release(model: Path, folder: Path, version: str) -> Path:
+def release(model: Path, folder: Path, version: str, **more: Any) -> Path:
     """A copy of a model's folder with the release.json that a promotion writes."""
     shutil.copytree(model, folder)
     files = [
@@ -47,7 +47,7 @@ def release(model: Path, folder: Path, version: str) -> Path:
         }
         for path in folder.iterdir()
     ]
-    document = {"name": "hotels", "version": version, "files": files}
+    document = {"name": "hotels", "version": version, "files": files, **more}
     (folder / "release.json").write_text(json.dumps(document))
     return folder
 

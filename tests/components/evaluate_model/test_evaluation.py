@@ -44,6 +44,12 @@ def test_predictions_are_those_of_the_transformers_pipeline(
     right = (found["label"] == found["predicted"]).mean()
     assert facts["metrics"]["accuracy"] == pytest.approx(right)
     assert facts["metrics"]["rows"] == 100
+    reference = facts["reference"]
+    assert reference["rows"] == 100
+    counts = found["predicted"].value_counts()
+    assert reference["labels"] == {label: counts.get(label, 0) for label in facts["labels"]}
+    sure = found["probabilities"].map(max)
+    assert reference["confidence"]["0.5"] == (sure <= 0.5).sum()
 
 
 def test_a_model_is_scored_once_on_the_same_rows(

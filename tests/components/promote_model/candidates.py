@@ -15,7 +15,7 @@ GOLDEN = {
 }
 
 
-def judged(store: str, run: str, decision: str = "accepted") -> str:
+def judged(store: str, run: str, decision: str = "accepted", name: str = "m") -> str:
     """A candidate with a verdict against today's champion, as the gate writes it; its version."""
     fingerprint = f"{run:0<20}"
     evaluation = f"{store}/evaluations/{fingerprint}"
@@ -32,17 +32,17 @@ def judged(store: str, run: str, decision: str = "accepted") -> str:
         model, scores = Path(scratch) / "model", Path(scratch) / "scores"
         model.mkdir()
         scores.mkdir()
-        for name in FILES:
-            (model / name).write_text(f"{name} of {run}")
+        for file in FILES:
+            (model / file).write_text(f"{file} of {run}")
         (scores / "golden.json").write_text(json.dumps(GOLDEN))
         folders.publish(model, f"{store}/finetuned/{fingerprint}", facts)
         folders.publish(scores, evaluation, {"metrics": {"accuracy": 1.0}})
-    champion = promotions.champion(store, "m")
+    champion = promotions.champion(store, name)
     verdict = {
         "decision": decision,
         "reason": "All checks passed.",
         "run": run,
-        "name": "m",
+        "name": name,
         "candidate": fingerprint[:12],
         "model": f"{store}/finetuned/{fingerprint}",
         "evaluation": evaluation,
