@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from components.report_run.calibration import Bin
 from components.report_run.scored import Scored
@@ -64,7 +65,7 @@ def classes(table: list[dict[str, Any]]) -> Chart | None:
         )
         _names(axes, [each["label"] for each in drawn])
         axes.set_xlabel("F1")
-        title = "F1 by class, 95 % intervals"
+        title = "F1 by class, 95\xa0% intervals"
         rows = [[each["label"], *map(_figure, each["f1"])] for each in drawn]
         return finished(title, ["label", "F1", "from", "to"], rows)
 
@@ -94,6 +95,7 @@ def reliability(bins: list[Bin]) -> Chart | None:
         lowest = min(b.low for b in bins)
         axes.set_xlim(lowest, 1.02)
         axes.set_ylim(-0.02, 1.05)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel("probability that was said")
         axes.set_ylabel("share that is true")
         _legend(axes)
@@ -133,7 +135,7 @@ def against_champion(parts: list[Slice], regression: bool) -> Chart | None:
         _names(axes, [each.name for each, _ in compared])
         axes.set_xlabel(f"difference in {measure}")
         rows = [[each.name, str(each.rows), *map(_signed, d)] for each, d in compared]
-        title = f"Candidate minus champion: {measure}, 95 % intervals"
+        title = f"Candidate minus champion: {measure}, 95\xa0% intervals"
         return finished(title, ["part", "rows", "difference", "from", "to"], rows)
 
 
@@ -178,7 +180,7 @@ def _curves(
                 steps, values, few + "-", color=colour, markersize=4, linewidth=2, label=label
             )
         axes.set_xlabel("step")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(found) > 1:
             _legend(axes)
         told = [point for point in points if any(key in point for key, _ in found)]

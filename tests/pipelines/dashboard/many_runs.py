@@ -17,10 +17,18 @@ BEGAN = datetime(2026, 6, 1, 2, 0, tzinfo=UTC)
 
 
 def fill(store: str, runs: int, models: tuple[str, ...] = MODELS) -> None:
-    """Write `runs` runs over `models`, one a turn, with reports, promotions and releases."""
-    documents = list(_documents(runs, models))
+    """Write `runs` runs over `models`, one a turn, with reports, promotions and releases.
+
+    Candidates are written in their order, by which they are listed; the rest side by side.
+    """
+    documents = dict(_documents(runs, models))
+    candidates = [key for key in documents if "/candidates/" in key]
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda each: _write(store, *each), documents))
+        rest = documents.keys() - candidates
+        written = pool.map(lambda key: _write(store, key, documents[key]), rest)
+        for key in candidates:
+            _write(store, key, documents[key])
+        list(written)
 
 
 def promote(store: str, model: str, number: int, version: str, run: str, reason: str) -> None:
@@ -96,3 +104,9 @@ def _promotion(
             "at": at.isoformat(),
         },
     )
+
+
+def roll_out(store: str, model: str, base: str) -> None:
+    """Record that the model's newest rollout ended at an endpoint."""
+    document = {"number": 1, "version": "", "url": f"{base}/v1/models/{model}:predict", "at": ""}
+    _write(store, f"models/{model}/rollouts/000001.json", document)
