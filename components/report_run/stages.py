@@ -34,8 +34,8 @@ def stages(
             return
         made = manifest.get("made", {})
         seconds = made.get("seconds")
-        rate = f"{count / seconds:,.0f} {unit}/s" if seconds and count else ""
-        amount = f"{count:,.0f} {unit}" if count else ""
+        rate = f"{_short(count / seconds)} {unit}/s" if seconds and count else ""
+        amount = f"{_short(count)} {unit}" if count else ""
         found.append(Stage(name, made.get("at"), seconds, amount, rate))
 
     add("download dataset", rows, (rows or {}).get("rows", 0), "rows")
@@ -77,6 +77,10 @@ def stages(
         )
     add("evaluate", evaluation, evaluation["metrics"]["rows"], "rows")
     return found
+
+
+def _short(count: float) -> str:
+    return f"{count:,.0f}" if count >= 10 else f"{count:.2g}"
 
 
 def _megabytes(manifest: dict[str, Any] | None) -> float:

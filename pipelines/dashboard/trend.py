@@ -7,6 +7,8 @@ from components.candidates import Candidate
 
 WIDTH, HEIGHT = 720, 260
 LEFT, RIGHT, TOP, BOTTOM = 62, 10, 14, 30
+REACH = 8
+"""Room beside the outermost points."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ def trend(candidates: list[Candidate]) -> Trend | None:
     low, high = ticks[0], ticks[-1]
 
     def x(index: int) -> float:
-        spread = WIDTH - LEFT - RIGHT - 16
-        return LEFT + 8 + spread * (index / (len(valued) - 1) if len(valued) > 1 else 0.5)
+        spread = WIDTH - LEFT - RIGHT - 2 * REACH
+        return LEFT + REACH + spread * (index / (len(valued) - 1) if len(valued) > 1 else 0.5)
 
     def y(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - value) / (high - low)
@@ -86,13 +88,15 @@ def trend(candidates: list[Candidate]) -> Trend | None:
 
 
 def _steps(places: list[tuple[float, float | None]]) -> str:
-    """A path that holds each height until the next, with gaps where there is none."""
-    path, before = "", None
-    for x, y in places:
-        if y is None:
-            before = None
-            continue
-        path += f" M{x:.1f},{y:.1f}" if before is None else f" H{x:.1f} V{y:.1f}"
+    """A path that holds each height until half way to the next, with gaps where there is none."""
+    path = ""
+    before: float | None = None
+    for i, (x, y) in enumerate(places):
+        if y is not None:
+            begun = f" V{y:.1f}" if before is not None else f" M{x - REACH:.1f},{y:.1f}"
+            after = places[i + 1] if i + 1 < len(places) else (x, None)
+            end = (x + after[0]) / 2 if after[1] is not None else x + REACH
+            path += f"{begun} H{end:.1f}"
         before = y
     return path.strip()
 

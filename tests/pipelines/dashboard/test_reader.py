@@ -110,6 +110,7 @@ def test_a_trend_draws_every_candidate_within_its_chart(counted: Counted) -> Non
     assert values == sorted(values)
     assert all(values[0] <= point.value <= values[-1] for point in chart.points)
     assert 3 <= len(chart.ticks) <= 6
+    assert chart.champion.count("M") == 1  # one line: every one but the first met a champion
     one = trend(found.trend[:1])
     assert one is not None
     assert len(one.points) == 1
