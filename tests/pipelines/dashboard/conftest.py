@@ -81,39 +81,39 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
             lambda: object_store._ready(facts), record, what="the store", seconds=60
         )
 
-    start_store()
     where = object_store.variables(facts)
     store, reading = {**where, **writer}, {**where, **reader}
     url = f"http://127.0.0.1:{http}"
+    command = ["dashboard", "--store", ADDRESS, "--port", str(http), "--state", str(home)]
+    dashboard = None
     try:
         predictor_process.start(tiny_model, "hotel-reviews", port, predictor)
-        with environment(store):
-            many_runs.fill(ADDRESS, RUNS)
-            many_runs.roll_out(ADDRESS, "hotel-reviews", f"http://127.0.0.1:{port}")
-            many_runs.roll_out(ADDRESS, "film-reviews", "http://127.0.0.1:1")
-        predictor_process.wait_for("hotel-reviews", port, predictor, "unreleased")
-        command = ["dashboard", "--store", ADDRESS, "--port", str(http), "--state", str(home)]
-        with (home / "log").open("wb") as log:
+        with (home / "log").open("wb") as log:  # they start while the store is filled
             dashboard = subprocess.Popen(
                 [sys.executable, "-c", "from pipelines.cli import main; main()", *command],
                 env={**os.environ, **reading},
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        try:
-            _wait_for(f"{url}/healthz", dashboard)
-            yield Site(
-                url,
-                store,
-                reading,
-                start_store,
-                lambda: processes.stop(record, seconds=0),
-                home / "log",
-            )
-        finally:
+        start_store()
+        with environment(store):
+            many_runs.fill(ADDRESS, RUNS)
+            many_runs.roll_out(ADDRESS, "hotel-reviews", f"http://127.0.0.1:{port}")
+            many_runs.roll_out(ADDRESS, "film-reviews", "http://127.0.0.1:1")
+        predictor_process.wait_for("hotel-reviews", port, predictor, "unreleased")
+        _wait_for(f"{url}/healthz", dashboard)
+        yield Site(
+            url,
+            store,
+            reading,
+            start_store,
+            lambda: processes.stop(record, seconds=0),
+            home / "log",
+        )
+    finally:
+        if dashboard is not None:
             dashboard.terminate()
             dashboard.wait(20)
-    finally:
         processes.stop(predictor)
         processes.stop(record, seconds=0)
 
