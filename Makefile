@@ -14,7 +14,7 @@ VERSION := 0.1.0
 DATA ?= data
 SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct -- constraints.txt pyproject.toml docker)
 
-.PHONY: quickstart test bench down lock base images images-lint images-test push $(addprefix image-,predictor predictor-gpu data trainer)
+.PHONY: quickstart test bench down lock base images images-lint images-test push $(addprefix image-,predictor predictor-gpu data trainer dashboard)
 
 quickstart: .venv/installed
 	$(BIN)/finegate run configs/quickstart.yaml
@@ -58,7 +58,7 @@ BUILD = DOCKER_BUILDKIT=1 $(DOCKER) build --network=host $(if $(CA),--secret $(C
 	--build-arg VERSION=$(VERSION) --build-arg REVISION=$(shell git rev-parse HEAD)
 CPU = --build-arg TORCH=$(TORCH) --build-arg ACCELERATOR=cpu
 GPU = --build-arg TORCH=$(GPU_TORCH) --build-arg ACCELERATOR=cuda
-IMAGES := predictor data trainer $(if $(GPU_TORCH),predictor-gpu)
+IMAGES := predictor data trainer dashboard $(if $(GPU_TORCH),predictor-gpu)
 
 base:
 	DOCKER=$(DOCKER) docker/base $(BASE)
@@ -74,6 +74,9 @@ image-predictor-gpu:
 
 image-data:
 	$(BUILD) $(CPU) -f docker/steps.Dockerfile --build-arg EXTRA=$(DATA) $(TAG)/data:$(VERSION) .
+
+image-dashboard:
+	$(BUILD) -f docker/dashboard.Dockerfile $(TAG)/dashboard:$(VERSION) .
 
 image-trainer:
 	$(BUILD) $(if $(GPU_TORCH),$(GPU),$(CPU)) -f docker/steps.Dockerfile --build-arg EXTRA=train \

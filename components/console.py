@@ -5,6 +5,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from serving.errors import InputError
 
@@ -43,6 +44,15 @@ class Progress:
         say(self._step, f"{self._stage} {done}/{self._total} ({percent} %){tail}")
 
 
+_BEGAN: ContextVar[float | None] = ContextVar("began", default=None)
+
+
+def step_seconds() -> float | None:
+    """Seconds since the step began that runs here, or None outside of one."""
+    began = _BEGAN.get()
+    return None if began is None else round(time.monotonic() - began, 2)
+
+
 @contextmanager
 def step(name: str) -> Iterator[None]:
     """Run a step's work: bad input ends the process with one paragraph and status 1.
@@ -50,6 +60,7 @@ def step(name: str) -> Iterator[None]:
     The traceback goes before the paragraph, each line marked, so that a pod's log holds it and
     the command line can leave it out. Other exceptions are defects and pass through.
     """
+    token = _BEGAN.set(time.monotonic())
     try:
         yield
     except InputError as error:
@@ -59,3 +70,5 @@ def step(name: str) -> Iterator[None]:
         sys.stdout.write(f"{ERROR_MARK}{name}: {paragraph}\n")
         sys.stdout.flush()
         raise SystemExit(1) from error
+    finally:
+        _BEGAN.reset(token)

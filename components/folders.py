@@ -1,10 +1,12 @@
 """Immutable folders on S3: files first, manifest last; a folder without one does not exist."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.console import step_seconds
 from components.fingerprint import sha256_of
 from components.storage import client, create_json, errors, list_etags, read_json, split
 from components.transfers import PART, download, side_by_side, upload
@@ -66,9 +68,10 @@ def publish_files(folder: Path, uri: str) -> list[dict[str, Any]]:
 def seal(uri: str, facts: dict[str, Any], files: Iterable[dict[str, Any]]) -> Manifest:
     """Write the manifest of a folder whose files are there: now it exists for every reader.
 
-    A file is `{"path", "size", "sha256"}`.
+    A file is `{"path", "size", "sha256"}`. `made` tells when, and how long the step had taken.
     """
-    manifest: Manifest = {**facts, "files": sorted(files, key=itemgetter("path"))}
+    made = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": step_seconds()}
+    manifest: Manifest = {**facts, "made": made, "files": sorted(files, key=itemgetter("path"))}
     create_json(f"{uri}/{MANIFEST}", manifest)
     return existing(uri)
 

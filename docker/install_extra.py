@@ -1,10 +1,10 @@
 """Install one extra's dependencies, pinned, into the virtual environment /opt/venv, and trim it.
 
 Runs in an image's build stage, in the folder with pyproject.toml and constraints.txt:
-`python3 install_extra.py EXTRA TORCH cpu|cuda`, where EXTRA may be several, as `data,mlflow`. The
-build's secret `ca`, if given, is the CA bundle that pip trusts, for networks whose proxy opens TLS;
-it does not enter the image. Our code is copied later, so that a changed line of it leaves the layer
-with a gigabyte of libraries as it is.
+`python3 install_extra.py EXTRA [TORCH cpu|cuda]`, where EXTRA may be several, as `data,mlflow`, and
+the rest is for those that have torch. The build's secret `ca`, if given, is the CA bundle that pip
+trusts, for networks whose proxy opens TLS; it does not enter the image. Our code is copied later, so
+that a changed line of it leaves the layer with a gigabyte of libraries as it is.
 """
 
 import compileall
@@ -75,9 +75,20 @@ def trim() -> None:
         subprocess.run(["strip", "--strip-unneeded", str(library)], check=True)
 
 
+def check_build(python: Path, torch: str, accelerator: str) -> None:
+    """End the build where the installed torch is for the other kind of machine."""
+    probe = "import torch; print('cuda' if torch.version.cuda else 'cpu')"
+    built = subprocess.run([python, "-c", probe], check=True, capture_output=True, text=True)
+    if built.stdout.strip() != accelerator:
+        raise SystemExit(
+            f"{torch} is a {built.stdout.strip()} build, and this is the {accelerator} image. Lay "
+            "the right wheel in docker/wheels, or give TORCH and PIP_EXTRA_INDEX_URL."
+        )
+
+
 def main() -> None:
     """Make the environment."""
-    extra, torch, accelerator = sys.argv[1:]
+    extra, *torch = sys.argv[1:]
     if AUTHORITIES.is_file():
         os.environ["PIP_CERT"] = str(AUTHORITIES)
     subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
@@ -91,20 +102,15 @@ def main() -> None:
         "--constraint=constraints.txt",
         "--find-links=wheels",
     ]
-    wanted = [torch, *(r for r in requirements(extra) if not r.startswith("torch=="))]
+    wanted = [*torch[:1], *(r for r in requirements(extra) if not r.startswith("torch=="))]
     deepspeed = [r for r in wanted if r.startswith("deepspeed")]
     subprocess.run([*pip, *(r for r in wanted if r not in deepspeed)], check=True)
     if deepspeed:  # a source distribution, whose build imports torch and these
         subprocess.run([*pip, "setuptools", "wheel", "ninja", "py-cpuinfo"], check=True)
         subprocess.run([*pip, "--no-build-isolation", *deepspeed], check=True)
-    probe = "import torch; print('cuda' if torch.version.cuda else 'cpu')"
     python = VENV / "bin" / "python"
-    built = subprocess.run([python, "-c", probe], check=True, capture_output=True, text=True)
-    if built.stdout.strip() != accelerator:
-        raise SystemExit(
-            f"{torch} is a {built.stdout.strip()} build, and this is the {accelerator} image. Lay "
-            "the right wheel in docker/wheels, or give TORCH and PIP_EXTRA_INDEX_URL."
-        )
+    if torch:
+        check_build(python, *torch)
     subprocess.run([python, "-m", "pip", "check"], check=True)
     subprocess.run([python, "-m", "pip", "uninstall", "-y", "-q", "pip"], check=True)
     trim()

@@ -142,6 +142,29 @@ def usage(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
     console.print(table)
 
 
+@app.command()
+def dashboard(
+    config: Annotated[
+        Path | None, typer.Argument(help="A run config, whose store is shown.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8050,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="Where endpoints answer, as http://{name}-predictor.NAMESPACE.svc."),
+    ] = None,
+    state: State = DEFAULT_STATE,
+    store: StoreOption = None,
+) -> None:
+    """Show models, champions, candidates and endpoints as web pages; it only reads."""
+    from pipelines.config import load
+    from pipelines.dashboard.command import serve
+
+    address = store or (load(config).store if config else None)
+    console.print(f"http://{host}:{port}", highlight=False)
+    serve(state, address, host, port, endpoint)
+
+
 @app.command("compile")
 def compile_command(
     target: Annotated[Path | None, typer.Argument(help="File to write.")] = None,

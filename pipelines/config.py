@@ -16,6 +16,7 @@ from components.gate_model.settings import GateSettings
 from components.notify_run.settings import NotificationSettings
 from components.promote_model.settings import PromotionSettings
 from components.promotions import model_uri
+from components.report_run.settings import ReportSettings
 from components.storage import split
 from components.tokenize_dataset.settings import TokenizationSettings
 from components.tracking.settings import MlflowSettings
@@ -53,6 +54,7 @@ class RunConfig(BaseModel):
     training: TrainingSettings = TrainingSettings()
     export: ExportSettings = ExportSettings()
     gate: GateSettings = GateSettings()
+    report: ReportSettings = ReportSettings()
     promotion: PromotionSettings = PromotionSettings()
     notification: NotificationSettings = NotificationSettings()
     tracking: MlflowSettings | None = None

@@ -30,6 +30,7 @@ def steps(
     training: dict = {},
     export: dict = {},
     gate: dict = {},
+    report: dict = {},
     promotion: dict = {},
     run: str = "",
     cpu: str = "4",
@@ -72,18 +73,19 @@ def steps(
         settings=gate,
     )
     decision = verdict.outputs["Output"]
-    report = report_run(
+    told = report_run(
         store=store,
         run=run,
         job=job,
         dataset=texts,
         drift=validated.outputs["drift"],
         decision=decision,
+        settings=report,
     )
     with dsl.If(decision != "rejected", name="unless-rejected"):
         promoted = promote_model(store=store, name=name, run=run, job=job, settings=promotion)
 
-    for task in (rows, model, validated, tokens, verdict, report, promoted):
+    for task in (rows, model, validated, tokens, verdict, told, promoted):
         pods.light(task)
     for task in (finetuned, candidate, evaluation):
         pods.heavy(task, cpu=cpu, memory=memory)
@@ -106,6 +108,7 @@ def train_and_promote(
     training: dict = {},
     export: dict = {},
     gate: dict = {},
+    report: dict = {},
     promotion: dict = {},
     notification: dict = {},
     tracking: dict = {},
@@ -128,6 +131,7 @@ def train_and_promote(
         training: TrainingSettings.
         export: ExportSettings.
         gate: GateSettings.
+        report: ReportSettings.
         promotion: PromotionSettings.
         notification: NotificationSettings.
         tracking: MlflowSettings; empty tells no tracking server.
@@ -154,6 +158,7 @@ def train_and_promote(
             training=training,
             export=export,
             gate=gate,
+            report=report,
             promotion=promotion,
             run=run,
             cpu=cpu,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from components import folders, promotions, storage
+from components import candidates, folders, promotions, storage
 from components.console import say
 from components.fingerprint import fingerprint
 from components.gate_model.settings import GateSettings
@@ -28,7 +28,9 @@ def judge(
     champion_evaluation: str,
     settings: GateSettings,
 ) -> Verdict:
-    """Apply the rules; writes `runs/<run>/verdict.json`. Rejection is a normal outcome.
+    """Apply the rules; writes `runs/<run>/verdict.json` and lists the candidate under its model.
+
+    Rejection is a normal outcome.
 
     What passes waits for `finegate approve` where the rules say so.
 
@@ -68,6 +70,8 @@ def judge(
         checks=checks,
     )
     storage.write_json(f"{store}/runs/{run}/verdict.json", verdict.model_dump())
+    scored = folders.existing(champion_evaluation)["metrics"] if champion_evaluation else None
+    candidates.record(store, verdict.model_dump(), folders.existing(evaluation)["metrics"], scored)
     say(STEP, f"{decision}: {reason}")
     return verdict
 

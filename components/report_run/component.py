@@ -8,7 +8,14 @@ from components.images import TRAINER_IMAGE
 
 @dsl.component(base_image=TRAINER_IMAGE, install_kfp_package=False)
 def report_run(
-    store: str, run: str, job: str, dataset: str, drift: str, decision: str, page: Output[HTML]
+    store: str,
+    run: str,
+    job: str,
+    dataset: str,
+    drift: str,
+    decision: str,
+    settings: dict,
+    page: Output[HTML],
 ) -> None:
     """Draw the run as one page.
 
@@ -19,12 +26,15 @@ def report_run(
         dataset: S3 address of the validated dataset.
         drift: S3 address of the comparison with the champion's dataset, or ''.
         decision: The gate's decision; it makes the report wait for the gate.
+        settings: ReportSettings.
         page: The report.
     """
     from pathlib import Path
 
     from components.console import step
     from components.report_run.report import report
+    from components.report_run.settings import ReportSettings
 
     with step("report_run"):
-        Path(page.path).write_bytes(report(store, run or job, dataset, drift))
+        shown = ReportSettings.model_validate(settings)
+        Path(page.path).write_bytes(report(store, run or job, dataset, drift, shown))

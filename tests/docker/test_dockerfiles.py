@@ -78,8 +78,9 @@ def test_the_images_are_the_ones_that_pipeline_and_manifests_name() -> None:
     version = re.search(r"^VERSION := (.+)$", make, re.MULTILINE)
     assert version
     named = {images.DATA_IMAGE, images.TRAINER_IMAGE, images.PREDICTOR_IMAGE}
+    named |= {images.DASHBOARD_IMAGE}
     assert {image.rpartition(":")[2] for image in named} == {version[1]}
-    for image in (images.DATA_IMAGE, images.TRAINER_IMAGE):
+    for image in (images.DATA_IMAGE, images.TRAINER_IMAGE, images.DASHBOARD_IMAGE):
         assert f"$(TAG)/{image.rpartition(':')[0].removeprefix('finegate/')}:$(VERSION)" in make
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from components import promotions, storage
-from components.images import DATA_IMAGE, PREDICTOR_IMAGE, TRAINER_IMAGE
+from components.images import DASHBOARD_IMAGE, DATA_IMAGE, PREDICTOR_IMAGE, TRAINER_IMAGE
 from pipelines.compile import COMPILED
 from tests.conftest import WORDS, hotel_rows
 from tests.pipelines.launcher import Cluster
@@ -85,7 +85,7 @@ def predictor(tiny_model: Path) -> Iterator[str]:
         docker("rm", "--force", container)
 
 
-@pytest.mark.parametrize("image", [PREDICTOR_IMAGE, DATA_IMAGE, TRAINER_IMAGE])
+@pytest.mark.parametrize("image", [PREDICTOR_IMAGE, DATA_IMAGE, TRAINER_IMAGE, DASHBOARD_IMAGE])
 def test_an_image_says_who_it_runs_as_what_it_is_and_how_to_stop(image: str) -> None:
     found = facts(image)
     sys.stdout.write(f"\n{image}: {found['Size'] / 1e6:.0f} MB\n")

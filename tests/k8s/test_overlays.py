@@ -137,10 +137,10 @@ def test_where_policies_are_the_predictor_can_be_asked_and_the_rest_is_denied(ov
         return
     deny = policies["default-deny"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    opened = {
-        port["port"] for rule in policies["finegate-predictor"]["ingress"] for port in rule["ports"]
-    }
-    for pod in pods(overlay).values():
+    for name, pod in pods(overlay).items():
+        kind, _, own = name.partition(" ")
+        policy = policies["finegate-predictor" if kind == "InferenceService" else own]
+        opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
         assert opened == {p["containerPort"] for c in pod["containers"] for p in c["ports"]}
     for policy in policies.values():
         for rule in policy.get("ingress", []):

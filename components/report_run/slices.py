@@ -1,0 +1,86 @@
+"""Candidate and champion in parts of the test rows: by label, by length, by the data's columns."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from components.report_run.intervals import Interval, mean_difference, paired_difference
+from components.report_run.scored import Scored
+
+OWN = {"row", "file", "text", "text_pair", "label", "predicted", "probabilities", "group", "split"}
+MOST_PARTS = 12
+"""A column with more values than this is no way to slice."""
+QUARTERS = ["shortest quarter", "second quarter", "third quarter", "longest quarter"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One part of the test rows.
+
+    The figures are accuracies; of a regression, mean absolute errors, where less is better.
+    """
+
+    by: str
+    name: str
+    rows: int
+    candidate: float
+    champion: float | None
+    difference: Interval | None
+    """Candidate minus champion on the same rows; None without a champion."""
+
+
+def slices(scored: Scored) -> list[Slice]:
+    """All rows, then every part of them."""
+    rows = scored.rows
+    ours = _outcome(rows["label"], rows["predicted"])
+    theirs = None
+    if scored.champion is not None:
+        theirs = _outcome(rows["label"], scored.champion["predicted"])
+    compare = mean_difference if scored.problem_type == "regression" else paired_difference
+    return [
+        Slice(
+            by=by,
+            name=name,
+            rows=int(part.sum()),
+            candidate=float(ours[part].mean()),
+            champion=None if theirs is None else float(theirs[part].mean()),
+            difference=None if theirs is None else compare(ours[part], theirs[part]),
+        )
+        for by, name, part in _parts(scored)
+        if part.any()
+    ]
+
+
+def _outcome(labels: "pd.Series[Any]", predicted: "pd.Series[Any]") -> npt.NDArray[Any]:
+    """Row by row: right or wrong, or for numbers how far off."""
+    if pd.api.types.is_numeric_dtype(labels):
+        return (labels - predicted).abs().to_numpy(dtype=np.float64)
+    if isinstance(labels.iloc[0], str):
+        return (labels == predicted).to_numpy(dtype=bool)
+    return np.array([set(a) == set(b) for a, b in zip(labels, predicted, strict=True)])
+
+
+def _parts(scored: Scored) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+    rows = scored.rows
+    yield "all", "all rows", np.ones(len(rows), dtype=bool)
+    if scored.problem_type == "single_label_classification":
+        for label in scored.labels:
+            yield "label", label, (rows["label"] == label).to_numpy(dtype=bool)
+    elif scored.problem_type == "multi_label_classification":
+        for label in scored.labels:
+            yield "label", label, np.array([label in each for each in rows["label"]])
+    if len(rows) >= 2 * len(QUARTERS):
+        ranks = rows["text"].str.len().rank(method="first")
+        quarter = pd.qcut(ranks, len(QUARTERS), labels=QUARTERS)
+        for name in QUARTERS:
+            yield "length", name, (quarter == name).to_numpy(dtype=bool)
+    for column in rows.columns:
+        values = rows[column].dropna().astype(str) if column not in OWN else pd.Series(dtype=str)
+        if 1 < values.nunique() <= MOST_PARTS:
+            for value in sorted(values.unique()):
+                part = (rows[column].astype(str) == value) & rows[column].notna()
+                yield str(column), value, part.to_numpy(dtype=bool)
