@@ -1,10 +1,10 @@
 """Install one extra's dependencies, pinned, into the virtual environment /opt/venv, and trim it.
 
 Runs in an image's build stage, in the folder with pyproject.toml and constraints.txt:
-`python3 install_extra.py EXTRA [TORCH cpu|cuda]`, where EXTRA may be several, as `data,mlflow`, and
-the rest is for those that have torch. The build's secret `ca`, if given, is the CA bundle that pip
-trusts, for networks whose proxy opens TLS; it does not enter the image. Our code is copied later, so
-that a changed line of it leaves the layer with a gigabyte of libraries as it is.
+`python3 install_extra.py EXTRA [TORCH cpu|cuda]`, where EXTRA may be several, as `data,mlflow`,
+and the rest is for those that have torch. The build's secret `ca`, if given, is the CA bundle that
+pip trusts, for networks whose proxy opens TLS; it does not enter the image. Our code is copied
+later, so that a changed line of it leaves the layer with a gigabyte of libraries as it is.
 """
 
 import compileall
