@@ -37,33 +37,12 @@ def kserve_peer(folder: Path, port: int) -> None:
 
 def litserve_peer(folder: Path, port: int, threads: int) -> None:
     """LitServe with finegate's own classifier and LitServe's batching."""
-    from litserve import LitAPI, LitServer
+    from litserve import LitServer
 
-    class Peer(LitAPI):
-        def setup(self, device: str) -> None:
-            from serving.classifier import Classifier
-
-            self.classifier = Classifier.load(folder, threads)
-
-        def decode_request(self, request: dict[str, Any], **_: Any) -> list[str]:
-            return list(request["instances"])
-
-        def batch(self, inputs: list[list[str]]) -> list[list[str]]:
-            return inputs
-
-        def predict(self, x: list[list[str]], **_: Any) -> list[Any]:
-            scores = self.classifier.classify([text for texts in x for text in texts])
-            ends = iter(range(len(scores)))
-            return [[scores[next(ends)].tolist() for _ in texts] for texts in x]
-
-        def unbatch(self, output: list[Any]) -> list[Any]:
-            return output
-
-        def encode_response(self, output: Any, **_: Any) -> dict[str, Any]:
-            return {"predictions": output}
+    from benchmarks.litserve_peer import Peer
 
     # The best of the timeouts 0, 2, 5 and 20 ms that were tried.
-    api = Peer(max_batch_size=32, batch_timeout=0.005)
+    api = Peer(folder, threads, max_batch_size=32, batch_timeout=0.005)
     server = LitServer(api, accelerator="cpu", track_requests=False)
     server.run(
         host="127.0.0.1", port=port, log_level="warning", generate_client_file=False,

@@ -27,12 +27,12 @@ def at_most(name: str, value: float, bound: float) -> Target:
     return Target(name, value, bound, value <= bound)
 
 
-def show(rows: list[dict[str, Any]]) -> None:
-    """Print rows with the same keys as an aligned table."""
+def show(rows: list[dict[str, Any]], *, head: bool = True) -> None:
+    """Print rows with the same keys as an aligned table; without its head to go on with one."""
     keys = list(rows[0])
     cells = [keys] + [[_cell(row[key]) for key in keys] for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(keys))]
-    for line in cells:
+    for line in cells if head else cells[1:]:
         padded = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
         sys.stdout.write("  ".join(padded) + "\n")
 

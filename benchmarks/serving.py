@@ -90,23 +90,24 @@ def _measure(
                         name,
                         concurrency,
                         size,
-                        measured.requests * size / seconds,
+                        measured.requests * size / measured.seconds,
                         measured.percentile(50),
                         measured.percentile(99),
                         health_ms,
                         _memory(process),
                     )
                 )
-                show(rows[-1:])
+                show(rows[-1:], head=False)
     return rows, ceilings
 
 
 async def _drive(
     port: int, requests: list[bytes], concurrency: int, seconds: float, health: str
 ) -> tuple[load.Measured, float]:
+    await load.drive(port, requests, min(concurrency, 8), WARM_UP)
     stop = asyncio.Event()
     probing = asyncio.create_task(load.probe(port, health, stop))
-    measured = await load.drive(port, requests, concurrency, WARM_UP, seconds)
+    measured = await load.drive(port, requests, concurrency, seconds)
     stop.set()
     return measured, (await probing).percentile(99)
 

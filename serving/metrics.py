@@ -115,12 +115,14 @@ def record_answer(
 
     A regression has neither.
     """
-    TRUNCATED.labels(version).inc(sum(truncated))
+    if any(truncated):
+        TRUNCATED.labels(version).inc(sum(truncated))
     counts = label_counts(classifier.problem_type, scores)
     if counts is None:
         return
-    for label, count in zip(classifier.labels, counts, strict=True):
-        LABELS.labels(version, label).inc(int(count))
+    for label, count in zip(classifier.labels, counts.tolist(), strict=True):
+        if count:
+            LABELS.labels(version, label).inc(count)
     confidence = CONFIDENCE.labels(version)
-    for best in scores.max(axis=1):
-        confidence.observe(float(best))
+    for best in scores.max(axis=1).tolist():
+        confidence.observe(best)
