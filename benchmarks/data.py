@@ -10,7 +10,6 @@ of the same tokenizer on the same texts, whose result is thrown away.
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -24,12 +23,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+from benchmarks.results import Target, at_least, at_most, finish, show
+
 LARGE_MB = 512
 SMALL_FILES, SMALL_KB = 2_000, 64
 ROUNDS = 3
 ROWS, MORE_ROWS, MANY_ROWS = 100_000, 200_000, 1_000_000
 Rows = list[dict[str, Any]]
-Targets = list[dict[str, Any]]
+Targets = list[Target]
 
 
 def main() -> None:
@@ -45,27 +46,8 @@ def main() -> None:
             {"transfers": transfers, "tokenization": tokenization}[part](
                 Path(folder), rows, targets
             )
-    for row in rows:
-        sys.stdout.write(f"{row['what']:52} {row['value']:12,.1f} {row['unit']}\n")
-    for target in targets:
-        sign = "met" if target["met"] else "NOT MET"
-        sys.stdout.write(
-            f"{target['name']:64} {target['value']:8.2f}  {target['bound']:>9}  {sign}\n"
-        )
-    if chosen.json:
-        chosen.json.write_text(json.dumps({"rows": rows, "targets": targets}, indent=1))
-
-
-def at_least(targets: Targets, name: str, value: float, bound: float) -> None:
-    """Note a target that is met from `bound` upward."""
-    entry = {"name": name, "value": value, "bound": f">= {bound:g}", "met": value >= bound}
-    targets.append(entry)
-
-
-def at_most(targets: Targets, name: str, value: float, bound: float) -> None:
-    """Note a target that is met up to `bound`."""
-    entry = {"name": name, "value": value, "bound": f"<= {bound:g}", "met": value <= bound}
-    targets.append(entry)
+    show(rows)
+    finish(rows, targets, chosen.json)
 
 
 def seconds(work: Callable[[], Any]) -> float:
@@ -158,20 +140,20 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
             count, unit = (
                 (LARGE_MB, "MB/s") if name.startswith("large") else (SMALL_FILES, "files/s")
             )
-            rows.append({"what": name, "value": count / taken, "unit": unit, "seconds": taken})
+            rows.append({"what": name, "value": count / taken, "unit": unit})
         ratio = {
             (what, peer): median[f"{what}, {peer}"] / median[f"{what}, finegate"]
             for what in ("large up", "large down", "small up", "small down")
             for peer in ("s5cmd", "boto3 one by one", "s5cmd and sha256sum")
             if f"{what}, {peer}" in median
         }
-        at_least(targets, "large up, x s5cmd", ratio["large up", "s5cmd"], 1.0)
-        at_least(targets, "large down, x s5cmd", ratio["large down", "s5cmd"], 0.8)
+        targets.append(at_least("large up, x s5cmd", ratio["large up", "s5cmd"], 1.0))
+        targets.append(at_least("large down, x s5cmd", ratio["large down", "s5cmd"], 0.8))
         name = "large down, x s5cmd and sha256sum"
-        at_least(targets, name, ratio["large down", "s5cmd and sha256sum"], 0.8)
+        targets.append(at_least(name, ratio["large down", "s5cmd and sha256sum"], 0.8))
         for what in ("small up", "small down"):
             name = f"{what}, x boto3 one by one"
-            at_least(targets, name, ratio[what, "boto3 one by one"], 2.0)
+            targets.append(at_least(name, ratio[what, "boto3 one by one"], 2.0))
         memory(folder, rows, targets)
     finally:
         object_store.stop(folder / "store")
@@ -212,7 +194,7 @@ def memory(folder: Path, rows: Rows, targets: Targets) -> None:
         ended = subprocess.run([*command, uri], check=True, capture_output=True, text=True)
         peak = int(ended.stdout)
         rows.append({"what": f"peak memory, {name} up and down", "value": peak, "unit": "MB"})
-        at_most(targets, f"peak memory in MB, {name}", peak, 300)
+        targets.append(at_most(f"peak memory in MB, {name}", peak, 300))
         shutil.rmtree(source)
         shutil.rmtree(folder / "memory-back")
 
@@ -271,8 +253,8 @@ def tokenization(folder: Path, rows: Rows, targets: Targets) -> None:
         with peak:
             ended = subprocess.run(command, check=True, capture_output=True, text=True)
         shutil.rmtree(target)
-        note = {"what": f"peak memory, {count:,} rows, {processes} process(es)", "unit": "MB"}
-        rows.append({**note, "value": peak.megabytes})
+        what = f"peak memory, {count:,} rows, {processes} process(es)"
+        rows.append({"what": what, "value": peak.megabytes, "unit": "MB"})
         peaks[count, processes] = peak.megabytes
         return float(ended.stdout.split()[-1])
 
@@ -288,10 +270,10 @@ def tokenization(folder: Path, rows: Rows, targets: Targets) -> None:
             what = f"tokenization, {name}, {processes} core(s)"
             rows.append({"what": what, "value": value, "unit": "rows/s"})
         name = f"tokenization, {count:,} rows, {processes} core(s), x encode_batch"
-        at_least(targets, name, rate / best, 0.85)
+        targets.append(at_least(name, rate / best, 0.85))
     ours(MORE_ROWS, 2)
     growth = peaks[MANY_ROWS, 2] / peaks[MORE_ROWS, 2]
-    at_most(targets, f"peak memory, {MANY_ROWS:,} rows over {MORE_ROWS:,}", growth, 1.2)
+    targets.append(at_most(f"peak memory, {MANY_ROWS:,} rows over {MORE_ROWS:,}", growth, 1.2))
 
 
 class Peak(Thread):

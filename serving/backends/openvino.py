@@ -20,7 +20,7 @@ sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # how Pyth
 import openvino as openvino  # noqa: E402 - after the line above; re-exported
 
 BATCH_TOKENS = 512
-"""More does not speed up a CPU of 2 to 8 cores (benchmarks/README.md), and keeps others waiting."""
+"""More did not speed up the two cores that were measured, and keeps others waiting."""
 
 MAX_LANES = 4
 

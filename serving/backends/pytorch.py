@@ -14,7 +14,7 @@ from serving.errors import InputError
 from serving.settings import BackendName
 
 CPU_BATCH_TOKENS = 512
-"""More does not speed up a CPU of 2 to 8 cores (benchmarks/README.md), and keeps others waiting."""
+"""More did not speed up the two cores that were measured, and keeps others waiting."""
 CUDA_BATCH_TOKENS = 32_768
 
 
