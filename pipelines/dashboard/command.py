@@ -14,7 +14,7 @@ from components.promote_model.targets.local import home_of, record_of
 from pipelines import object_store
 from pipelines.dashboard import models
 from pipelines.dashboard.app import application
-from pipelines.dashboard.endpoints import Endpoints, base_of
+from pipelines.dashboard.endpoints import Endpoints, base_of, within
 from pipelines.dashboard.reader import AT_ONCE, Reader
 from serving.errors import InputError
 
@@ -30,11 +30,6 @@ def serve(state: Path, store: str | None, host: str, port: int, endpoint: str | 
     `endpoint` is an address with `{name}` in it where the rollouts' own cannot be reached. Raises
     InputError for one without, and when the port is taken.
     """
-    if endpoint is not None and (base_of(endpoint) is None or "{name}" not in endpoint):
-        raise InputError(
-            f"--endpoint {endpoint!r} must be an http address with {{name}} in it, such as "
-            "http://{name}-predictor.finegate.svc."
-        )
     if port and not processes.port_is_free(port):
         raise InputError(f"port {port} is in use by another process. Choose another with --port.")
     embedded = store is None and "AWS_ENDPOINT_URL_S3" not in os.environ
@@ -45,17 +40,16 @@ def serve(state: Path, store: str | None, host: str, port: int, endpoint: str | 
     reader = Reader(store or f"s3://{object_store.BUCKET}", connect)
 
     def locate(name: str) -> str | None:
-        if endpoint is not None:
-            return endpoint.replace("{name}", name).rstrip("/")
-        here = processes.read(record_of(home_of(state, name))) if embedded else None
-        return (
-            f"http://127.0.0.1:{here['port']}"
-            if here
-            else base_of(models.rollout_url(reader, name))
-        )
+        here = None
+        if embedded:
+            here = processes.read(record_of(home_of(state, name)))
+        if here is not None:
+            return f"http://127.0.0.1:{here['port']}"
+        return base_of(models.rollout_url(reader, name))
 
     hosts = [*LOOPBACK, host] if host in LOOPBACK else ["*"]
-    pages = application(reader, Endpoints(locate), hosts)
+    places = Endpoints(locate if endpoint is None else within(endpoint))
+    pages = application(reader, places, hosts)
     uvicorn.run(pages, host=host, port=port, log_level="warning", access_log=False)
 
 
