@@ -11,7 +11,7 @@ import pandas as pd
 from components.report_run.intervals import Interval, mean_difference, paired_difference
 from components.report_run.scored import Scored
 
-OWN = {"row", "file", "text", "text_pair", "label", "predicted", "probabilities", "group", "split"}
+OWN = {"row", "file", "text", "text_pair", "label", "predicted", "probabilities", "split"}
 MOST_PARTS = 12
 """A column with more values than this is no way to slice."""
 QUARTERS = ["shortest quarter", "second quarter", "third quarter", "longest quarter"]

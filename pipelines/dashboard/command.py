@@ -1,5 +1,6 @@
 """Starts the dashboard: where the store and the endpoints are, and the server."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,14 +9,16 @@ from typing import TYPE_CHECKING
 import boto3
 import uvicorn
 from botocore.config import Config
+from prometheus_client import CollectorRegistry
 
-from components import processes
+from components import processes, storage
 from components.promote_model.targets.local import home_of, record_of
 from pipelines import object_store
 from pipelines.dashboard import models
 from pipelines.dashboard.app import application
-from pipelines.dashboard.endpoints import Endpoints, base_of
+from pipelines.dashboard.endpoints import Endpoints, base_of, within
 from pipelines.dashboard.reader import AT_ONCE, Reader
+from pipelines.exporter import StoreCollector
 from serving.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,32 +33,34 @@ def serve(state: Path, store: str | None, host: str, port: int, endpoint: str | 
     `endpoint` is an address with `{name}` in it where the rollouts' own cannot be reached. Raises
     InputError for one without, and when the port is taken.
     """
-    if endpoint is not None and (base_of(endpoint) is None or "{name}" not in endpoint):
-        raise InputError(
-            f"--endpoint {endpoint!r} must be an http address with {{name}} in it, such as "
-            "http://{name}-predictor.finegate.svc."
-        )
     if port and not processes.port_is_free(port):
         raise InputError(f"port {port} is in use by another process. Choose another with --port.")
     embedded = store is None and "AWS_ENDPOINT_URL_S3" not in os.environ
 
     def connect() -> "S3Client":
-        return _client(_embedded(state) if embedded else {})
+        if embedded:  # the collector's client reads the environment
+            os.environ.update(_embedded(state))
+            storage.client.cache_clear()
+        return _client()
 
-    reader = Reader(store or f"s3://{object_store.BUCKET}", connect)
+    with contextlib.suppress(InputError):  # a store that is stopped is told by every page
+        connect()
+    address = store or f"s3://{object_store.BUCKET}"
+    reader = Reader(address, connect)
+    metrics = CollectorRegistry()
+    metrics.register(StoreCollector(address))
 
     def locate(name: str) -> str | None:
-        if endpoint is not None:
-            return endpoint.replace("{name}", name).rstrip("/")
-        here = processes.read(record_of(home_of(state, name))) if embedded else None
-        return (
-            f"http://127.0.0.1:{here['port']}"
-            if here
-            else base_of(models.rollout_url(reader, name))
-        )
+        here = None
+        if embedded:
+            here = processes.read(record_of(home_of(state, name)))
+        if here is not None:
+            return f"http://127.0.0.1:{here['port']}"
+        return base_of(models.rollout_url(reader, name))
 
     hosts = [*LOOPBACK, host] if host in LOOPBACK else ["*"]
-    pages = application(reader, Endpoints(locate), hosts)
+    places = Endpoints(locate if endpoint is None else within(endpoint))
+    pages = application(reader, places, hosts, metrics)
     uvicorn.run(pages, host=host, port=port, log_level="warning", access_log=False)
 
 
@@ -68,7 +73,7 @@ def _embedded(state: Path) -> Mapping[str, str]:
     return object_store.variables(facts)
 
 
-def _client(variables: Mapping[str, str]) -> "S3Client":
+def _client() -> "S3Client":
     """A client that gives up within seconds: a page waits for it."""
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 2},
@@ -76,11 +81,4 @@ def _client(variables: Mapping[str, str]) -> "S3Client":
         read_timeout=10,
         max_pool_connections=2 * AT_ONCE,
     )
-    return boto3.Session().client(
-        "s3",
-        config=config,
-        endpoint_url=variables.get("AWS_ENDPOINT_URL_S3"),
-        aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
-        aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
-        region_name=variables.get("AWS_DEFAULT_REGION"),
-    )
+    return boto3.Session().client("s3", config=config)

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from components.promotions import model_uri
+from serving.errors import InputError
+
 STATE_SECONDS = 3.0
 """How long an answer about an endpoint's state is kept."""
 STATE_TIMEOUT = httpx.Timeout(1.0)
@@ -60,7 +63,7 @@ class Endpoints:
 
     def ask(self, name: str, text: str) -> Answer:
         """Classify one text at a model's endpoint."""
-        url = self._locate(name)
+        url = self._place(name)
         if url is None:
             return Answer(error="No endpoint of this model is known.")
         began = time.monotonic()
@@ -87,8 +90,17 @@ class Endpoints:
         except (ValueError, LookupError, TypeError, AttributeError):
             return Answer(error=f"Its answer ({response.status_code}) is not a prediction.")
 
+    def _place(self, name: str) -> str | None:
+        """Where a model answers. A name that no endpoint can have is nowhere: the store's folders
+        must not choose the host that is asked, or a file of this machine."""
+        try:
+            model_uri("", name)
+        except InputError:
+            return None
+        return self._locate(name)
+
     def _asked(self, name: str) -> State:
-        url = self._locate(name)
+        url = self._place(name)
         if url is None:
             return State(None, why="No rollout of this model has told where it answers.")
         base = f"{url}/v2/models/{name}"
@@ -102,6 +114,16 @@ class Endpoints:
             return State(url, why=_sentence(error))
         except (ValueError, LookupError, TypeError):
             return State(url, why="What answers there is not a predictor.")
+
+
+def within(address: str) -> Locate:
+    """Endpoints at an address with `{name}` in it; raises InputError for one without."""
+    if base_of(address) is None or "{name}" not in address:
+        raise InputError(
+            f"--endpoint {address!r} must be an http address with {{name}} in it, such as "
+            "http://{name}-predictor.finegate.svc."
+        )
+    return lambda name: address.replace("{name}", name).rstrip("/")
 
 
 def base_of(url: str | None) -> str | None:

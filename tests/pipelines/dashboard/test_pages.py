@@ -188,6 +188,12 @@ def test_nothing_else_can_be_asked(site: Site, method: str) -> None:
     assert httpx.request(method, f"{site.url}/models/hotel-reviews").status_code == 405
 
 
+def test_prometheus_reads_the_store_from_the_same_process(site: Site) -> None:
+    told = httpx.get(f"{site.url}/metrics", timeout=60).text
+    assert "finegate_store_up 1.0" in told
+    assert re.search(r'finegate_champion_info\{.*model="hotel-reviews"', told)
+
+
 def test_no_text_is_logged(site: Site) -> None:
     ask(site, "a very private sentence")
     assert "private" not in site.log.read_text()

@@ -1,0 +1,73 @@
+"""Whom the dashboard asks, and what it makes of answers."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pipelines.dashboard.endpoints import Endpoints, within
+from serving.errors import InputError
+
+
+class Strange(BaseHTTPRequestHandler):
+    """A server that is no predictor."""
+
+    answer = (200, b"<p>hello</p>")
+
+    def do_GET(self) -> None:  # the name that http.server calls
+        status, body = self.answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def strange() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Strange)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "why", "error"),
+    [
+        (200, b"<p>hello</p>", "is not a predictor", "is not a prediction"),
+        (200, b'{"versions": [], "predictions": []}', "is not a predictor", "is not a prediction"),
+        (503, b'{"error": "the queue is full"}', "not ready", "503: the queue is full"),
+        (302, b"", "not ready", "is not a prediction"),
+    ],
+)
+def test_what_is_no_predictor_is_told_as_such(
+    strange: str, monkeypatch: pytest.MonkeyPatch, status: int, body: bytes, why: str, error: str
+) -> None:
+    monkeypatch.setattr(Strange, "answer", (status, body))
+    endpoints = Endpoints(lambda name: strange)
+    state = endpoints.state("hotels")
+    assert (state.url, state.version) == (strange, None)
+    assert why in state.why
+    assert error in endpoints.ask("hotels", "a text").error
+
+
+@pytest.mark.parametrize("name", ["x@evil.example", "evil.example#", "../../etc", "a/b", "A", ""])
+def test_a_name_of_the_store_cannot_choose_the_host(name: str) -> None:
+    asked: list[str] = []
+    endpoints = Endpoints(lambda each: asked.append(each))  # type: ignore[func-returns-value]
+    assert endpoints.state(name).url is None
+    assert endpoints.ask(name, "a text").error == "No endpoint of this model is known."
+    assert asked == []
+
+
+def test_an_address_for_all_endpoints_names_the_model() -> None:
+    assert within("http://{name}-predictor.team.svc/")("hotels") == (
+        "http://hotels-predictor.team.svc"
+    )
+    for address in ("http://predictor", "{name}:80", "ftp://{name}"):
+        with pytest.raises(InputError, match="must be an http address with"):
+            within(address)
