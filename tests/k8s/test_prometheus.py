@@ -5,6 +5,7 @@ import itertools
 import math
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +15,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry, start_http_server
 
 from components import processes
 from components.finetune_model.finetuning import finetune
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
-from pipelines.exporter import StoreCollector
 from serving.classifier import Classifier
 from serving.reference import reference_of
 from tests.components.finetune_model.test_finetuning import publish, settings
@@ -158,15 +157,18 @@ def watched(
     judged(store, "1", name=MODEL)
     promote(store, MODEL, "1", PromotionSettings())
     judged(store, "2", "rejected", name=MODEL)
-    registry = CollectorRegistry()
-    registry.register(StoreCollector(store, seconds=1))
-    training_port, exporter_port = processes.free_ports(2)
-    exporter, _ = start_http_server(exporter_port, "127.0.0.1", registry=registry)
+    training_port, dashboard_port = processes.free_ports(2)
+    dashboard = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pipelines.dashboard"),
+            *("--store", store, "--port", str(dashboard_port)),
+        ]
+    )
     tokenized, base = publish(store, tiny_model, tmp_path)
     given = settings(processes=1, epochs=12, metrics_port=training_port)
     training = threading.Thread(target=finetune, args=(store, tokenized, base, given))
     training.start()
-    ports = {"endpoint": server.port, "training": training_port, "store": exporter_port}
+    ports = {"endpoint": server.port, "training": training_port, "dashboard": dashboard_port}
     prometheus = Prometheus(tmp_path, ports)
     try:
         server.wait_for("one")
@@ -176,7 +178,8 @@ def watched(
         server.kill()
         prometheus.process.kill()
         prometheus.process.wait()
-        exporter.shutdown()
+        dashboard.terminate()
+        dashboard.wait()
 
 
 def test_a_shifted_mix_fires_and_is_quiet_again_and_every_query_of_the_dashboards_answers(
