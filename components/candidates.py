@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from components import storage
 from components.promotions import model_uri
 
+Decision = Literal["accepted", "rejected", "unchanged", "waiting"]
+
 
 class Compared(BaseModel):
     """The champion that a candidate was compared with, scored on the same test rows."""
@@ -32,7 +34,7 @@ class Candidate(BaseModel):
 
     run: str
     version: str
-    decision: Literal["accepted", "rejected", "unchanged", "waiting"]
+    decision: Decision
     reason: str
     at: str
     """UTC, ISO 8601."""

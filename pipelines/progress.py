@@ -21,7 +21,7 @@ STEPS = (
     "report_run",
     "promote_model",
 )
-_LINE = re.compile(rf"({'|'.join(STEPS)}): (.*)")
+_LINE = re.compile(rf"({'|'.join((*STEPS, 'tracking'))}): (.*)")
 _PROGRESS = re.compile(r"(?P<stage>.+) (?P<done>\d+)/(?P<total>\d+) \(\d+ %\)(?:, (?P<note>.*))?")
 
 

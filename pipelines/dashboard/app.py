@@ -8,6 +8,7 @@ from typing import Any
 
 import prometheus_client
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,6 +20,7 @@ from starlette.routing import Route
 
 from pipelines.dashboard import guard, models
 from pipelines.dashboard.endpoints import Answer, Endpoints
+from pipelines.dashboard.exporter import StoreCollector
 from pipelines.dashboard.reader import Reader
 from pipelines.dashboard.trend import headline_metric, trend
 from serving.errors import InputError
@@ -51,6 +53,7 @@ def application(
             Route("/models/{name}/try", pages.ask, methods=["POST"]),
             Route("/models/{name}/history", pages.history),
             Route("/runs/{run}/report", pages.report),
+            Route("/metrics", pages.metrics),
             Route("/style.css", _style),
             Route("/healthz", _alive),
             Route("/metrics", told),
@@ -71,6 +74,8 @@ class _Pages:
     def __init__(self, reader: Reader, endpoints: Endpoints) -> None:
         self._reader = reader
         self._endpoints = endpoints
+        self._registry = CollectorRegistry()
+        self._registry.register(StoreCollector(reader))
         self._environment = Environment(
             loader=FileSystemLoader(HERE / "templates"),
             autoescape=True,
@@ -120,6 +125,9 @@ class _Pages:
             media_type="text/html; charset=utf-8",
             headers={"content-security-policy": guard.REPORT_POLICY},
         )
+
+    def metrics(self, request: Request) -> Response:
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     def store_away(self, request: Request, error: InputError) -> Response:
         page = self._page("message.html.j2", title="The store does not answer", why=str(error))

@@ -67,6 +67,14 @@ def test_the_predictors_monitor_scrapes_the_port_that_the_runtime_opens() -> Non
     assert "model" not in MODEL._labelnames  # it would come back as exported_model
 
 
+def test_the_dashboards_monitor_selects_its_service() -> None:
+    path = ROOT / "k8s" / "components" / "dashboard" / "dashboard.yaml"
+    [service] = [d for d in yaml.safe_load_all(path.read_text()) if d["kind"] == "Service"]
+    spec = monitor("finegate-dashboard")
+    assert spec["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert spec["endpoints"][0]["port"] in [port["name"] for port in service["spec"]["ports"]]
+
+
 def test_a_schedule_of_the_rules_is_one_that_is_scheduled() -> None:
     [rule] = [
         rule

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from components import folders, promotions, storage
+from components import candidates, folders, promotions, storage
 from tests.components.promote_model.cluster import SCORES
 
 FILES = ("config.json", "model.safetensors", "training.jsonl")
@@ -50,4 +50,5 @@ def judged(store: str, run: str, decision: str = "accepted", name: str = "m") ->
         "checks": [],
     }
     storage.write_json(f"{store}/runs/{run}/verdict.json", verdict)
+    candidates.record(store, verdict, {"accuracy": 1.0}, None)
     return fingerprint[:12]

@@ -1,8 +1,11 @@
 """The store as Prometheus sees it."""
 
+import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from typing import Any
 
+import boto3
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -10,18 +13,22 @@ from prometheus_client.parser import text_string_to_metric_families
 from components import promotions, storage
 from components.promote_model.promotion import pin, promote, rollback, unpin
 from components.promote_model.settings import PromotionSettings
-from pipelines.exporter import StoreCollector
+from pipelines.dashboard import reader
+from pipelines.dashboard.exporter import StoreCollector
+from pipelines.dashboard.reader import Reader
 from tests.components.promote_model.candidates import judged
 
 SETTINGS = PromotionSettings()
 
 
 class Exporter:
-    """A registry with the collector, as a scrape reads it."""
+    """A registry with the collector, as a scrape reads it, with its requests to S3 counted."""
 
-    def __init__(self, store: str, seconds: float) -> None:
+    def __init__(self, store: str) -> None:
+        self.requests: Counter[str] = Counter()
+        self.secret = os.environ["AWS_SECRET_ACCESS_KEY"]
         self._registry = CollectorRegistry()
-        self._registry.register(StoreCollector(store, seconds))
+        self._registry.register(StoreCollector(Reader(store, self._connect)))
 
     def samples(self, name: str) -> list[tuple[dict[str, str], float]]:
         text = generate_latest(self._registry).decode()
@@ -36,23 +43,28 @@ class Exporter:
         [(_, value)] = self.samples(name)
         return value
 
+    def _connect(self) -> Any:
+        client = boto3.Session().client(
+            "s3",
+            endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"],
+            aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.secret,
+        )
+        client.meta.events.register("before-call.s3", self._count)
+        return client
+
+    def _count(self, model: Any, **_: Any) -> None:
+        self.requests[model.name] += 1
+
 
 @pytest.fixture
-def calls(s3: dict[str, str]) -> Iterator[list[str]]:
-    """The S3 operations that are made."""
-    made: list[str] = []
-
-    def record(model: object, **_: object) -> None:
-        made.append(str(getattr(model, "name", "")))
-
-    events = storage.client().meta.events
-    events.register("before-call.s3", record)
-    yield made
-    events.unregister("before-call.s3", record)
+def exporter(store: str, monkeypatch: pytest.MonkeyPatch) -> Exporter:
+    """One that sees at once what is new."""
+    monkeypatch.setattr(reader, "LISTING_SECONDS", 0)
+    return Exporter(store)
 
 
-def test_it_follows_runs_and_the_promotion_log(store: str) -> None:
-    exporter = Exporter(store, seconds=0)
+def test_it_follows_runs_and_the_promotion_log(store: str, exporter: Exporter) -> None:
     assert exporter.one("finegate_store_up") == 1
     assert exporter.samples("finegate_champion_info") == []
     first = judged(store, "1")
@@ -76,8 +88,7 @@ def test_it_follows_runs_and_the_promotion_log(store: str) -> None:
     assert time.time() - exporter.one("finegate_champion_timestamp_seconds") < 60
 
 
-def test_a_rollout_that_has_not_ended_is_told(store: str) -> None:
-    exporter = Exporter(store, seconds=0)
+def test_a_rollout_that_has_not_ended_is_told(store: str, exporter: Exporter) -> None:
     judged(store, "1")
     promote(store, "m", "1", SETTINGS)
     assert exporter.one("finegate_champion_rolled_out") == 1
@@ -92,46 +103,33 @@ def test_a_rollout_that_has_not_ended_is_told(store: str) -> None:
     assert exporter.one("finegate_champion_rolled_out") == 1
 
 
-def test_scrapes_within_the_time_read_nothing_and_no_scrape_writes(
-    store: str, calls: list[str]
+def test_a_scrape_writes_nothing_and_reads_again_what_may_have_changed_alone(
+    store: str, exporter: Exporter
 ) -> None:
     for run in range(1, 6):
         judged(store, str(run))
     promote(store, "m", "5", SETTINGS)
-    calls.clear()
-    exporter = Exporter(store, seconds=3600)
-    assert calls == []  # registering reads nothing
+    assert exporter.requests == {}  # registering reads nothing
     exporter.one("finegate_promotions")
-    assert set(calls) == {"ListObjectsV2", "GetObject"}
-    calls.clear()
+    assert set(exporter.requests) == {"ListObjectsV2", "GetObject"}
+    exporter.requests.clear()
     exporter.one("finegate_promotions")
-    assert calls == []
-    again = Exporter(store, seconds=0)
-    again.one("finegate_promotions")
-    first = len(calls)
-    calls.clear()
-    again.one("finegate_promotions")
-    assert len(calls) <= first - 5 - 2  # verdicts, release and evaluation are not read again
+    assert set(exporter.requests) == {"ListObjectsV2"}
 
 
-def test_a_store_that_cannot_be_read_is_told_and_comes_back(
-    store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    exporter = Exporter(store, seconds=0)
+def test_a_store_that_cannot_be_read_is_told_and_comes_back(store: str, exporter: Exporter) -> None:
     judged(store, "1")
-    with monkeypatch.context() as patch:
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-        storage.client.cache_clear()
-        assert exporter.one("finegate_store_up") == 0
-        assert exporter.samples("finegate_last_run_decision") == []
-    storage.client.cache_clear()
+    right, exporter.secret = exporter.secret, "wrong"
+    assert exporter.one("finegate_store_up") == 0
+    assert exporter.samples("finegate_last_run_decision") == []
+    exporter.secret = right
     assert exporter.one("finegate_store_up") == 1
     assert len(exporter.samples("finegate_last_run_decision")) == 4
 
 
-def test_names_with_quotes_and_line_breaks_stay_labels(store: str) -> None:
-    verdict = {"decision": "rejected", "name": 'a"}\n1', "evaluation": f"{store}/none"}
-    storage.write_json(f"{store}/runs/r/verdict.json", {**verdict, "candidate": "c"})
-    storage.write_json(f"{store}/models/A_B/promotions/000001.json", {"no": "model"})
-    exporter = Exporter(store, seconds=0)
-    assert exporter.samples("finegate_last_run_timestamp_seconds")[0][0] == {"model": 'a"}\n1'}
+def test_what_is_no_document_of_ours_leaves_the_rest(store: str, exporter: Exporter) -> None:
+    judged(store, "1")
+    storage.write_json(f"{store}/models/A_B/promotions/000001.json", {"no": "event"})
+    storage.write_json(f"{store}/models/m/candidates/zzz.json", {"no": "candidate"})
+    assert exporter.one("finegate_store_up") == 1
+    assert [labels["model"] for labels, _ in exporter.samples("finegate_candidate_metric")] == ["m"]
