@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
@@ -28,23 +27,8 @@ from serving.errors import InputError
 HERE = Path(__file__).parent
 
 
-def application(
-    reader: Reader,
-    endpoints: Endpoints,
-    hosts: list[str],
-    metrics: prometheus_client.CollectorRegistry,
-) -> Starlette:
-    """The pages of a store and `metrics` for Prometheus.
-
-    `hosts` are the Host headers that are answered (`*` for all).
-    """
-
-    def told(request: Request) -> Response:
-        return Response(
-            prometheus_client.generate_latest(metrics),
-            media_type=prometheus_client.CONTENT_TYPE_LATEST,
-        )
-
+def application(reader: Reader, endpoints: Endpoints, hosts: list[str]) -> Starlette:
+    """The pages of a store; `hosts` are the Host headers that are answered (`*` for all)."""
     pages = _Pages(reader, endpoints)
     return Starlette(
         routes=[
@@ -56,7 +40,6 @@ def application(
             Route("/metrics", pages.metrics),
             Route("/style.css", _style),
             Route("/healthz", _alive),
-            Route("/metrics", told),
         ],
         # A name that resolves to us all of a sudden (DNS rebinding) must not read our pages.
         middleware=[

@@ -1,6 +1,5 @@
 """Starts the dashboard: where the store and the endpoints are, and the server."""
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,16 +8,14 @@ from typing import TYPE_CHECKING
 import boto3
 import uvicorn
 from botocore.config import Config
-from prometheus_client import CollectorRegistry
 
-from components import processes, storage
+from components import processes
 from components.promote_model.targets.local import home_of, record_of
 from pipelines import object_store
 from pipelines.dashboard import models
 from pipelines.dashboard.app import application
 from pipelines.dashboard.endpoints import Endpoints, base_of, within
 from pipelines.dashboard.reader import AT_ONCE, Reader
-from pipelines.exporter import StoreCollector
 from serving.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,17 +35,9 @@ def serve(state: Path, store: str | None, host: str, port: int, endpoint: str | 
     embedded = store is None and "AWS_ENDPOINT_URL_S3" not in os.environ
 
     def connect() -> "S3Client":
-        if embedded:  # the collector's client reads the environment
-            os.environ.update(_embedded(state))
-            storage.client.cache_clear()
-        return _client()
+        return _client(_embedded(state) if embedded else {})
 
-    with contextlib.suppress(InputError):  # a store that is stopped is told by every page
-        connect()
-    address = store or f"s3://{object_store.BUCKET}"
-    reader = Reader(address, connect)
-    metrics = CollectorRegistry()
-    metrics.register(StoreCollector(address))
+    reader = Reader(store or f"s3://{object_store.BUCKET}", connect)
 
     def locate(name: str) -> str | None:
         here = None
@@ -60,7 +49,7 @@ def serve(state: Path, store: str | None, host: str, port: int, endpoint: str | 
 
     hosts = [*LOOPBACK, host] if host in LOOPBACK else ["*"]
     places = Endpoints(locate if endpoint is None else within(endpoint))
-    pages = application(reader, places, hosts, metrics)
+    pages = application(reader, places, hosts)
     uvicorn.run(pages, host=host, port=port, log_level="warning", access_log=False)
 
 
@@ -73,7 +62,7 @@ def _embedded(state: Path) -> Mapping[str, str]:
     return object_store.variables(facts)
 
 
-def _client() -> "S3Client":
+def _client(variables: Mapping[str, str]) -> "S3Client":
     """A client that gives up within seconds: a page waits for it."""
     config = Config(
         retries={"mode": "standard", "total_max_attempts": 2},
@@ -81,4 +70,11 @@ def _client() -> "S3Client":
         read_timeout=10,
         max_pool_connections=2 * AT_ONCE,
     )
-    return boto3.Session().client("s3", config=config)
+    return boto3.Session().client(
+        "s3",
+        config=config,
+        endpoint_url=variables.get("AWS_ENDPOINT_URL_S3"),
+        aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
+        region_name=variables.get("AWS_DEFAULT_REGION"),
+    )
