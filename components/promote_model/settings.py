@@ -1,8 +1,10 @@
 """Where a promoted release is to answer, and how carefully it gets there."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class LocalTarget(BaseModel):
@@ -80,9 +82,36 @@ class KServeTarget(BaseModel):
     """How long the new version, or a step of a canary, may take to become ready."""
     canary: Canary | None = None
     """Unset rolls out at once, as soon as the new version is ready."""
+    create: dict[str, Any] | None = None
+    """The service's manifest, from which it is created where none stands; in a run config the path
+    of its YAML file, such as k8s/base/inference-service.yaml. Unset creates nothing."""
     gateway: str = ""
     """Where a canary is asked when the service's own URL cannot be reached from here, as
     `http://istio-ingressgateway.istio-system`; the URL's host goes into the Host header."""
+
+    @field_validator("create", mode="before")
+    @classmethod
+    def _read_manifest(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        try:
+            return yaml.safe_load(Path(given).read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise ValueError(f"{given} cannot be read as a manifest ({error})") from error
+
+    @model_validator(mode="after")
+    def _creates_the_service(self) -> "KServeTarget":
+        if self.create is None:
+            return self
+        kind, metadata = self.create.get("kind"), self.create.get("metadata") or {}
+        if kind != "InferenceService" or metadata.get("name") != self.service:
+            raise ValueError(
+                f"create names a manifest of {kind} {metadata.get('name')}; it must be that of "
+                f"the InferenceService {self.service}"
+            )
+        if "model" not in ((self.create.get("spec") or {}).get("predictor") or {}):
+            raise ValueError("create names a manifest without spec.predictor.model")
+        return self
 
 
 class LogOnly(BaseModel):

@@ -1,5 +1,6 @@
-"""One InferenceService through the official client: read, server-side apply, wait by watch."""
+"""One InferenceService through the official client: find, server-side apply, wait by watch."""
 
+import copy
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from typing import Any
 from serving.errors import InputError
 
 FIELD_MANAGER = "finegate"
+CREATOR = "finegate-create"
+"""Owns what a created service began with; a later apply of ours takes nothing of it away."""
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 RECONNECT_SECONDS = 1.0
 
@@ -16,9 +19,10 @@ Object = dict[str, Any]
 
 
 class InferenceService:
-    """A service that stands on the cluster already: GitOps owns its shape.
+    """A service whose shape GitOps owns, or the manifest that it was created from.
 
-    It uses the verbs get, patch and watch, those of the Role in k8s/base, and no others.
+    It uses the verbs get, patch and watch, those of the Role in k8s/base; to create also create,
+    which k8s/components/create-service grants.
     """
 
     def __init__(self, namespace: str, name: str) -> None:
@@ -37,11 +41,28 @@ class InferenceService:
         """How messages call it."""
         return f"InferenceService {self.namespace}/{self.name}"
 
-    def read(self) -> Object:
-        """The object as it is; raises InputError when there is none."""
+    def find(self) -> Object | None:
+        """The object as it is, or None."""
+        from kubernetes.client.exceptions import ApiException
+
         with self._errors():
-            found: Object = self._reader.get_namespaced_custom_object(*self._place)
+            try:
+                found: Object = self._reader.get_namespaced_custom_object(*self._place)
+            except ApiException as error:
+                if error.status != 404:
+                    raise
+                return None
             return found
+
+    def create(self, manifest: Object, uri: str) -> Object:
+        """Create the service of `manifest` with the model at `uri`; returns it.
+
+        Of two that race one creates it, and the other's apply changes nothing.
+        """
+        body = copy.deepcopy(manifest)
+        body["metadata"]["namespace"] = self.namespace
+        body["spec"]["predictor"]["model"]["storageUri"] = uri
+        return self._apply(body, CREATOR)
 
     def apply(self, spec: dict[str, Any]) -> Object:
         """Server-side apply of `spec` alone; returns the object as it is afterwards.
@@ -55,11 +76,14 @@ class InferenceService:
             "metadata": {"name": self.name, "namespace": self.namespace},
             "spec": spec,
         }
+        return self._apply(body, FIELD_MANAGER)
+
+    def _apply(self, body: Object, manager: str) -> Object:
         with self._errors():
             applied: Object = self._applier.patch_namespaced_custom_object(
                 *self._place,
                 body,
-                field_manager=FIELD_MANAGER,
+                field_manager=manager,
                 field_validation="Strict",
                 force=True,
             )
@@ -136,8 +160,8 @@ class InferenceService:
     def _explained(self, error: Any) -> InputError:
         remedy = {
             401: "Check the credentials in KUBECONFIG or the ServiceAccount's token.",
-            403: "Bind the Role finegate-promoter of k8s/base to this ServiceAccount.",
-            404: "Create it from k8s/base; a promotion sets its model's address and no more.",
+            403: "Bind the Role finegate-promoter of k8s/base to this ServiceAccount; to create "
+            "a service, also that of k8s/components/create-service.",
         }.get(error.status, "The message is the cluster's.")
         said = " ".join(str(error.body or error.reason).split())
         return InputError(f"the cluster refused {self.title}: {error.status} {said}. {remedy}")

@@ -8,13 +8,17 @@ from components.promote_model.targets.canary import Judge
 from components.promote_model.targets.inference_service import InferenceService, Object
 from components.promote_model.targets.knative import KnativeRollout
 from components.promote_model.targets.standard import StandardRollout
+from serving.errors import InputError
 
 STEP = "promote_model"
 MODE = "serving.kserve.io/deploymentMode"
 
 
 class KServeEndpoint:
-    """An InferenceService whose shape GitOps owns; promotion owns the model's address."""
+    """An InferenceService whose shape GitOps owns; promotion owns the model's address.
+
+    Where none stands it is created only when the target says from which manifest.
+    """
 
     def __init__(self, target: KServeTarget) -> None:
         self._target = target
@@ -26,16 +30,25 @@ class KServeEndpoint:
         rollout that was killed is taken up where it stands.
         """
         service = InferenceService(self._target.namespace, self._target.service)
-        found = service.read()
+        # The address ends in `/`: KServe's storage initializer matches by bare prefix, and
+        # `runs/v1` would also bring `runs/v10`.
+        address = f"{uri}/"
+        found = service.find()
+        if found is None:
+            if self._target.create is None:
+                raise InputError(
+                    f"there is no InferenceService {service.namespace}/{service.name}. Create it "
+                    "from k8s/base, or name its manifest in the target's `create`."
+                )
+            found = service.create(self._target.create, address)
+            say(STEP, f"created {service.title}")
         rules = self._target.canary if carefully else None
         judge = Judge(self._target, rules, release) if rules is not None else None
         way = KnativeRollout if mode_of(found) == "Knative" else StandardRollout
         rollout = way(service, self._target.seconds, judge)
-        # The address ends in `/`: KServe's storage initializer matches by bare prefix, and
-        # `runs/v1` would also bring `runs/v10`.
-        settled = rollout.to(found, f"{uri}/", str(release["version"]))
+        settled = rollout.to(found, address, str(release["version"]))
         url = str(settled.get("status", {}).get("url", ""))
-        say(STEP, f"{service.title} serves {uri}/ at {url}")
+        say(STEP, f"{service.title} serves {address} at {url}")
         return url
 
 

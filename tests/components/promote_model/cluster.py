@@ -42,6 +42,8 @@ class Cluster:
         self.traffic: list[tuple[str, int]] = []
         """Model addresses with their percent, as the gateway splits them."""
         self.asked = 0
+        self.absent = False
+        """Whether team/hotels is still to be created."""
         self.public = ""
         """The URL in the status, where it is not the gateway's own address."""
         self.hosts: set[str] = set()
@@ -116,6 +118,11 @@ class Cluster:
             metadata = self.object["metadata"]
             entries = [m for m in metadata["managedFields"] if m["manager"] != manager]
             mine = next((m for m in metadata["managedFields"] if m["manager"] == manager), None)
+            if self.absent:
+                self.absent = False
+                before = {}
+                self.object["spec"] = {}
+                metadata["annotations"] = body["metadata"].get("annotations", {})
             claimed = _leaves(body["spec"], ("spec",))
             dropped = _paths(mine["fieldsV1"]) - set(claimed) if mine else set()
             for path in dropped:
@@ -132,7 +139,7 @@ class Cluster:
                 *entries,
                 {"manager": manager, "operation": "Apply", "fieldsV1": fields},
             ]
-            if before["spec"] != self.object["spec"]:
+            if before.get("spec") != self.object["spec"]:
                 metadata["generation"] += 1
             if before != self.object:
                 self._bump()
@@ -271,7 +278,9 @@ class Cluster:
             def do_GET(self) -> None:
                 place = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(place.query).items()}
-                if place.path == f"{PREFIX}/hotels":
+                if place.path == f"{PREFIX}/hotels" and cluster.absent:
+                    self.answer(404, {"message": "inferenceservices hotels not found"})
+                elif place.path == f"{PREFIX}/hotels":
                     cluster.verbs.add("get")
                     with cluster._changed:
                         found = copy.deepcopy(cluster.object)
@@ -319,7 +328,7 @@ class Cluster:
                 place = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(place.query).items()}
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                cluster.verbs.add("patch")
+                cluster.verbs.add("create" if cluster.absent else "patch")
                 if place.path != f"{PREFIX}/hotels":
                     return self.answer(404, {"message": "not found"})
                 if self.headers["Content-Type"] != "application/apply-patch+yaml":

@@ -18,6 +18,7 @@ from components import promotions
 from components.promote_model.promotion import RolledBackError, promote, rollback
 from components.promote_model.settings import Canary, KServeTarget, Prometheus, PromotionSettings
 from components.promote_model.targets import inference_service
+from components.promote_model.targets.kserve import MODE
 from serving.errors import InputError
 from tests.components.promote_model.candidates import judged
 from tests.components.promote_model.cluster import Cluster, running, serve, version_of
@@ -66,6 +67,40 @@ def test_a_promotion_sets_the_model_address_and_claims_nothing_else(
     assert cluster.object["spec"]["predictor"]["minReplicas"] == 2
     rollback(store, "m", settings())
     assert shares(cluster) == [(first, 100)]
+
+
+def test_a_service_that_is_absent_is_created_only_from_the_manifest_it_is_told(
+    cluster: Cluster, store: str
+) -> None:
+    cluster.absent = True
+    first = judged(store, "r1")
+    with pytest.raises(InputError, match="there is no InferenceService team/hotels"):
+        promote(store, "m", "r1", settings())
+    assert cluster.absent
+    manifest = yaml.safe_load((ROOT / "k8s/base/inference-service.yaml").read_text())
+    manifest["metadata"] = {"name": "hotels", "annotations": {MODE: cluster.mode}}
+    target = settings().target.model_copy(update={"create": manifest})
+    promote(store, "m", "r1", PromotionSettings(target=target))
+    assert shares(cluster) == [(first, 100)]
+    second = judged(store, "r2")
+    promote(store, "m", "r2", PromotionSettings(target=target))
+    assert shares(cluster) == [(second, 100)]
+    expected = {**manifest["spec"]["predictor"]}
+    expected["model"] = {**expected["model"], "storageUri": f"{store}/models/m/{second}/"}
+    assert cluster.object["spec"]["predictor"] == expected
+    assert "create" in cluster.verbs
+
+
+def test_a_manifest_of_something_else_is_refused(tmp_path: Path) -> None:
+    place = {"kind": "kserve", "namespace": "team", "service": "hotels"}
+    with pytest.raises(ValueError, match="cannot be read as a manifest"):
+        KServeTarget.model_validate({**place, "create": str(tmp_path / "absent.yaml")})
+    base = str(ROOT / "k8s/base/inference-service.yaml")
+    with pytest.raises(ValueError, match="hotel-reviews; it must be that"):
+        KServeTarget.model_validate({**place, "create": base})
+    read = KServeTarget.model_validate({**place, "service": "hotel-reviews", "create": base})
+    assert read.create is not None
+    assert read.create["spec"]["predictor"]["minReplicas"] == 2
 
 
 def test_a_healthy_canary_goes_to_all_traffic_by_its_steps(
@@ -239,14 +274,6 @@ def test_a_watch_that_breaks_is_begun_anew(cluster: Cluster, store: str) -> None
         cluster.recover(second)
         assert promoting.result() == cluster.url
     assert shares(cluster) == [(second, 100)]
-
-
-def test_a_service_that_is_not_there_is_not_created(cluster: Cluster, store: str) -> None:
-    judged(store, "r1")
-    other = PromotionSettings(target=KServeTarget(namespace="team", service="other"))
-    with pytest.raises(InputError, match=r"404.*Create it from k8s/base"):
-        promote(store, "m", "r1", other)
-    assert cluster.patches == []
 
 
 def test_a_cluster_that_does_not_answer_is_named(
