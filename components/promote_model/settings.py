@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
@@ -94,6 +93,8 @@ class KServeTarget(BaseModel):
     def _read_manifest(cls, given: Any) -> Any:
         if not isinstance(given, str):
             return given
+        import yaml  # not in every image that reads these settings
+
         try:
             return yaml.safe_load(Path(given).read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:

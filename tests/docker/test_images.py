@@ -109,6 +109,35 @@ def test_the_predictor_answers_by_label_names(predictor: str) -> None:
         assert sum(each["score"] for each in prediction["scores"]) == pytest.approx(1, abs=1e-5)
 
 
+def test_the_dashboard_answers_though_its_store_is_away() -> None:
+    keys = ("ACCESS_KEY_ID=a", "SECRET_ACCESS_KEY=b", "ENDPOINT_URL_S3=http://127.0.0.1:1")
+    container = docker(
+        *("run", "--detach", *RESTRICTED, "--network=none", "--memory=512m", "--tmpfs=/tmp"),
+        *(f"--env=AWS_{key}" for key in (*keys, "DEFAULT_REGION=x")),
+        *(DASHBOARD_IMAGE, "--store", "s3://bucket"),
+    ).stdout.strip()
+    ask = """
+import sys, urllib.error, urllib.request as r
+try:
+    print(r.urlopen("http://127.0.0.1:8080" + sys.argv[1], timeout=20).status)
+except urllib.error.HTTPError as error:
+    print(error.code, error.read().decode())
+"""
+    try:
+        deadline = time.monotonic() + 60
+        while (
+            "200"
+            not in docker("exec", container, "python", "-c", ask, "/healthz", check=False).stdout
+        ):
+            assert time.monotonic() < deadline, docker("logs", container).stderr
+            time.sleep(0.5)
+        page = docker("exec", container, "python", "-c", ask, "/").stdout
+        assert page.startswith("503")
+        assert "The store does not answer" in page
+    finally:
+        docker("rm", "--force", container)
+
+
 @pytest.mark.parametrize("program", ["sh", "bash", "pip", "apt-get", "gcc", "ld", "perl"])
 def test_the_predictors_image_has_no_shell_installer_or_compiler(
     predictor: str, program: str
