@@ -18,6 +18,7 @@ from pipelines.config import RunConfig
 from pipelines.local import Run
 
 BASELINES = {"tfidf": "TF-IDF with logistic regression", "majority": "majority class"}
+OF_NUMBERS = {"tfidf": "TF-IDF with ridge regression", "majority": "mean"}
 
 
 def show(run: Run, config: RunConfig, state: Path, console: Console) -> None:
@@ -29,7 +30,11 @@ def show(run: Run, config: RunConfig, state: Path, console: Console) -> None:
     metrics = storage.read_json(f"{verdict['evaluation']}/{folders.MANIFEST}")
     told = headline(metrics["metrics"])
     for title, values in metrics["baselines"].items():
-        told += f"; {BASELINES[title]} {values['accuracy']:.4f}"
+        told += (
+            f"; {OF_NUMBERS[title]} {values['mae']:.4f}"
+            if "mae" in values
+            else f"; {BASELINES[title]} {values['accuracy']:.4f}"
+        )
     console.print(told, highlight=False, soft_wrap=True)
     console.print(f"report: {run.report}", highlight=False, soft_wrap=True)
     record = record_of(home_of(state, config.name))

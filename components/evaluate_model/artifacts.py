@@ -21,7 +21,8 @@ def log_metrics(facts: dict[str, Any], artifact: _Metrics) -> None:
         for name, value in values.items():
             artifact.log_metric(f"{name}_{label}", value)
     for baseline, values in facts["baselines"].items():
-        artifact.log_metric(f"baseline_{baseline}_accuracy", values["accuracy"])
+        for name, value in values.items():
+            artifact.log_metric(f"baseline_{baseline}_{name}", value)
 
 
 def log_classification(facts: dict[str, Any], artifact: _ClassificationMetrics) -> None:

@@ -76,14 +76,16 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
         train_file = Path(scratch) / "rows" / "train.parquet"
         target.mkdir()
         facts = score(folder, test, target)
-        # A labelled file that is only scored has no training rows to learn a baseline from.
-        learnable = train_file.is_file() and facts["problem_type"] == "single_label_classification"
+        learned = {}
+        if train_file.is_file():  # a labelled file that is only scored has no rows to learn from
+            train = pd.read_parquet(train_file)
+            learned = baselines(train, test, facts["problem_type"], facts["labels"])
         facts = {
             "kind": "evaluation",
             "fingerprint": identity,
             "model": manifest["fingerprint"],
             "dataset": rows_manifest["fingerprint"],
-            "baselines": baselines(pd.read_parquet(train_file), test) if learnable else {},
+            "baselines": learned,
             **facts,
         }
         folders.publish(target, uri, facts)

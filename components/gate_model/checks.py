@@ -1,5 +1,6 @@
 """The gate's rules over evaluations: each gives one check."""
 
+import operator
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ COUNTED = ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "
 
 
 def absolute(facts: dict[str, Any], rows: pd.DataFrame, settings: GateSettings) -> list[Check]:
-    """Metrics against their own bounds, and accuracy against the baselines'.
+    """Metrics against their own bounds, and accuracy (or MAE) against the baselines'.
 
     `facts` is the evaluation's manifest, `rows` its predictions. Raises InputError for a rule that
     does not fit the model: a class or a metric that it does not have.
@@ -65,11 +66,17 @@ def absolute(facts: dict[str, Any], rows: pd.DataFrame, settings: GateSettings) 
             if "beat" in settings.model_fields_set:
                 raise InputError(
                     f"gate.beat names {name}, which was not learned: the dataset has no training "
-                    "rows, or no single labels. Take it out of gate.beat."
+                    "rows. Take it out of gate.beat."
                 )
             continue
-        baseline = facts["baselines"][name]["accuracy"]
-        checks.append(bound(f"accuracy over {name}", metrics["accuracy"], ">", baseline + margin))
+        baseline = facts["baselines"][name]
+        checks.append(
+            bound(f"mae under {name}", metrics["mae"], "<", baseline["mae"] - margin)
+            if "mae" in metrics
+            else bound(
+                f"accuracy over {name}", metrics["accuracy"], ">", baseline["accuracy"] + margin
+            )
+        )
     return checks
 
 
@@ -152,7 +159,7 @@ def same_labels(candidate: list[str], champion: list[str], *, allowed: bool) -> 
 
 
 def bound(
-    name: str, observed: float | None, relation: Literal[">=", "<=", ">"], limit: float
+    name: str, observed: float | None, relation: Literal[">=", "<=", ">", "<"], limit: float
 ) -> Check:
     """One number against one bound; what is undefined does not pass."""
     if observed is None:
@@ -164,7 +171,9 @@ def bound(
             passed=False,
             why=f"{name} is undefined on these test rows",
         )
-    passed = {">=": observed >= limit, "<=": observed <= limit, ">": observed > limit}[relation]
+    passed = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}[relation](
+        observed, limit
+    )
     return Check(
         name=name,
         observed=observed,

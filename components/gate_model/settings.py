@@ -92,7 +92,8 @@ class GateSettings(BaseModel):
     """0 compares what was observed; 0.95 the bound that the truth is beyond with 95 % confidence:
     the lower one for a minimum, the upper one for a maximum. It needs single labels."""
     beat: dict[Baseline, float] = {"majority": 0.0}
-    """By how much accuracy must exceed a baseline's; `majority: 0` asks for more than nothing."""
+    """By how much accuracy must exceed a baseline's, or the MAE of a regression stay under it;
+    `majority: 0` asks for more than nothing."""
     slices: dict[str, SliceRule] = {}
     """By a column of the test rows, `length` or `label`."""
     robustness: Robustness | None = None

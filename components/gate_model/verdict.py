@@ -15,7 +15,7 @@ class Check(BaseModel):
 
     name: str
     observed: float | None
-    relation: Literal[">=", "<=", ">"]
+    relation: Literal[">=", "<=", ">", "<"]
     bound: float
     passed: bool
     why: str

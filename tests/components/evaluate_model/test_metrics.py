@@ -67,6 +67,24 @@ def test_tfidf_learns_what_the_majority_class_cannot(chinese: bool) -> None:
     assert found["tfidf"]["accuracy"] > 0.95
 
 
+def test_baselines_of_several_labels_and_of_numbers_are_learned_too() -> None:
+    rows = hotel_rows(400)
+    frame = pd.DataFrame(rows, columns=["text", "label"])
+    labels = ["blame", "neutral", "noise", "praise"]
+    several = frame.assign(
+        label=[[label, *(["noise"] if "room" in text else [])] for text, label in rows]
+    )
+    found = baselines(several[:300], several[300:], "multi_label_classification", labels)
+    assert found["tfidf"]["accuracy"] > found["majority"]["accuracy"]
+    assert found["tfidf"]["macro_f1"] > 0.9
+    stars = {"blame": 1.0, "neutral": 3.0, "praise": 5.0}
+    numbers = frame.assign(label=[stars[label] for _, label in rows])
+    found = baselines(numbers[:300], numbers[300:], "regression", ["stars"])
+    mean = numbers["label"][:300].mean()
+    assert found["majority"]["mae"] == pytest.approx(abs(numbers["label"][300:] - mean).mean())
+    assert found["tfidf"]["mae"] < found["majority"]["mae"] / 2
+
+
 def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     sure = np.tile(np.array([0.2, 0.8], dtype=np.float32), (100, 1))
     truth = np.array([1] * 60 + [0] * 40)

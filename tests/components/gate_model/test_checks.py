@@ -95,3 +95,17 @@ def test_the_table_for_people_has_a_row_a_check() -> None:
         checks=found,
     )
     assert "| accuracy | 0.9 | >= 0.95 | **no** |" in as_markdown(verdict)
+
+
+def test_a_regression_must_stay_under_the_error_of_its_baselines() -> None:
+    facts = {
+        "problem_type": "regression",
+        "labels": ["stars"],
+        "metrics": {"rows": 100, "mae": 0.4, "classes": {}},
+        "baselines": {"majority": {"mae": 1.2}, "tfidf": {"mae": 0.45}},
+    }
+    rules = GateSettings(beat={"majority": 0.0, "tfidf": 0.1})
+    mean, tfidf = absolute(facts, pd.DataFrame(), rules)
+    assert (mean.name, mean.relation, mean.bound) == ("mae under majority", "<", 1.2)
+    assert mean.passed
+    assert not tfidf.passed
