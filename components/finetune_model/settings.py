@@ -23,7 +23,9 @@ class ClusterSettings(BaseModel):
 
     namespace: str
     runtime: str = "torch-distributed"
-    """A ClusterTrainingRuntime that starts torchrun."""
+    """A runtime that starts torchrun: Trainer's own, or `finegate` of k8s/training."""
+    runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
+    """`TrainingRuntime` is one in the job's namespace, as `finegate` is."""
     nodes: int = Field(default=1, ge=1)
     processes_per_node: int = Field(default=1, ge=1)
     """One a GPU."""

@@ -44,7 +44,7 @@ def resource(job: Job, cluster: ClusterSettings, image: str) -> dict[str, Any]:
         "spec": {
             "runtimeRef": {
                 "apiGroup": GROUP,
-                "kind": "ClusterTrainingRuntime",
+                "kind": cluster.runtime_kind,
                 "name": cluster.runtime,
             },
             "trainer": {

@@ -1,0 +1,76 @@
+"""The training runtime: the pods that Kubeflow Trainer makes of it, and its TrainJob."""
+
+import shutil
+import subprocess
+from functools import cache
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from components.finetune_model.settings import ClusterSettings
+from tests.k8s.rendered import CRDS, ROOT, crd_schema, unknown_fields
+
+KUBERNETES = "1.36"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("kubectl") is None, reason="kubectl renders the manifests"
+)
+
+
+@cache
+def documents() -> dict[str, Any]:
+    ended = subprocess.run(
+        ["kubectl", "kustomize", ROOT / "k8s" / "training"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {each["kind"]: each for each in yaml.safe_load_all(ended.stdout)}
+
+
+def pod() -> dict[str, Any]:
+    [job] = documents()["TrainingRuntime"]["spec"]["template"]["spec"]["replicatedJobs"]
+    return dict(job["template"]["spec"]["template"])
+
+
+@pytest.mark.skipif(not CRDS.is_dir(), reason="the CRDs lie beside the checkout or not at all")
+def test_the_runtime_fits_its_crd() -> None:
+    runtime = documents()["TrainingRuntime"]
+    schema = crd_schema(runtime)
+    assert schema is not None
+    jsonschema.validate(runtime, schema)
+    assert unknown_fields(runtime["spec"], schema["properties"]["spec"]) == []
+
+
+def test_its_pods_fit_kubernetes_and_the_restricted_profile() -> None:
+    template = pod()
+    document = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "node"}}
+    kubernetes_validate.validate({**document, "spec": template["spec"]}, KUBERNETES, strict=True)
+    spec = template["spec"]
+    assert spec["securityContext"]["runAsNonRoot"]
+    assert spec["automountServiceAccountToken"] is False
+    [container] = spec["containers"]
+    context = container["securityContext"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"]
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    assert container["image"].rpartition(":")[2] not in ("", "latest")
+    assert {"cpu", "memory"} <= set(container["resources"]["limits"])
+    assert all(volume["emptyDir"]["sizeLimit"] for volume in spec["volumes"])
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/dev/shm", "/tmp"}
+
+
+def test_the_policy_selects_the_pods_and_a_config_can_name_the_runtime() -> None:
+    labels = pod()["metadata"]["labels"]
+    for document in documents().values():
+        if document["kind"] == "NetworkPolicy":
+            assert document["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    runtime = documents()["TrainingRuntime"]
+    ClusterSettings(
+        namespace="team", runtime=runtime["metadata"]["name"], runtime_kind=runtime["kind"]
+    )
+    assert "*" not in str(documents()["Role"]["rules"])
