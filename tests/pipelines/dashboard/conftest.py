@@ -118,9 +118,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator
         processes.stop(record, seconds=0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium without a window."""
+    """Debian's Chromium without a window; its driver keeps a running event loop until it ends."""
     if CHROMIUM is None:
         pytest.skip("no chromium is installed (apt-get install chromium)")
     with sync_playwright() as driver:
