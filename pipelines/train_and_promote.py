@@ -91,7 +91,7 @@ def steps(
         pods.heavy(task, cpu=cpu, memory=memory)
         pods.on_nodes(task, node_selector, tolerations)
     pods.scraped(pods.with_gpus(finetuned, gpus))
-    return decision  # type: ignore[no-any-return]
+    return decision  # type: ignore[no-any-return]  # kfp outputs are untyped
 
 
 @dsl.pipeline(

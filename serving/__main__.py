@@ -27,7 +27,7 @@ def main() -> None:
     threads = given.threads or available_cores()
     os.environ["OMP_NUM_THREADS"] = str(threads)  # OpenMP reads it once, when torch is imported
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    sys.modules.update(dict.fromkeys(TRAINING_LIBRARIES))  # type: ignore[arg-type]
+    sys.modules.update(dict.fromkeys(TRAINING_LIBRARIES))  # type: ignore[arg-type]  # None marks a module absent
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         _serve(given, threads)

@@ -48,7 +48,7 @@ def application(reader: Reader, endpoints: Endpoints, hosts: list[str]) -> Starl
         ],
         exception_handlers={
             InputError: pages.store_away,  # type: ignore[dict-item]  # the key gives the type
-            HTTPException: pages.refused,  # type: ignore[dict-item]
+            HTTPException: pages.refused,  # type: ignore[dict-item]  # likewise
         },
     )
 

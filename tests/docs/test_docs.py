@@ -44,7 +44,7 @@ def test_the_troubleshooting_table_is_there() -> None:
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
 def test_commands_and_options_that_a_page_shows_exist(page: Path) -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group
     shown = re.findall(r"finegate ([a-z]+)((?: [a-z]+)?)([^\n`#]*)", page.read_text())
     for name, sub, rest in shown:
         if name not in commands:

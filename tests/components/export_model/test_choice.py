@@ -74,7 +74,7 @@ def test_reduced_precision_that_flips_labels_gives_way_to_the_exact_backend(
 ) -> None:
     def on_nonsense(reference: Classifier, texts: list[str], source: Path, folder: Path) -> None:
         """An 8-bit model of other weights, as a failed calibration makes."""
-        shuffled = torch.nn.Module.state_dict(reference.backend.model)  # type: ignore[attr-defined]
+        shuffled = torch.nn.Module.state_dict(reference.backend.model)  # type: ignore[attr-defined]  # the backend is PyTorch
         kept = shuffled["classifier.weight"].clone()
         shuffled["classifier.weight"].copy_(kept.flip(0))
         choice.write_ir(reference, folder)

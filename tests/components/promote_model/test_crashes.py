@@ -60,7 +60,7 @@ def in_child(work: Callable[[], Any], kill_after: int | None) -> tuple[int, int]
                 os._exit(KILLED)  # as SIGKILL: no handler, no buffer, no other thread goes on
             return answer
 
-        urllib3.connectionpool.HTTPConnectionPool.urlopen = counted  # type: ignore[method-assign]
+        urllib3.connectionpool.HTTPConnectionPool.urlopen = counted  # type: ignore[method-assign]  # counts calls
         storage.client.cache_clear()  # the parent's sockets are not ours
         ended = DEFECT
         try:

@@ -80,7 +80,7 @@ def test_a_promotion_writes_under_its_models_name_and_nowhere_else(
     judged(store, "r1")
     read, written = set(), set()
     client = storage.client()
-    call = client._make_api_call  # type: ignore[attr-defined]
+    call = client._make_api_call  # type: ignore[attr-defined]  # boto makes it at run time
     prefix = storage.split(store)[1]
 
     def recorded(operation: str, given: dict[str, Any]) -> Any:

@@ -17,7 +17,7 @@ LOG_ONLY = PromotionSettings()
 
 def outcome(work: object) -> str:
     try:
-        work()  # type: ignore[operator]
+        work()  # type: ignore[operator]  # parametrized
     except InputError as error:
         return str(error)
     return "done"

@@ -21,7 +21,7 @@ class Strange(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_GET  # noqa: N815 - the name that http.server calls
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -58,7 +58,7 @@ def test_what_is_no_predictor_is_told_as_such(
 @pytest.mark.parametrize("name", ["x@evil.example", "evil.example#", "../../etc", "a/b", "A", ""])
 def test_a_name_of_the_store_cannot_choose_the_host(name: str) -> None:
     asked: list[str] = []
-    endpoints = Endpoints(lambda each: asked.append(each))  # type: ignore[func-returns-value]
+    endpoints = Endpoints(lambda each: asked.append(each))  # type: ignore[func-returns-value]  # None is wanted
     assert endpoints.state(name).url is None
     assert endpoints.ask(name, "a text").error == "No endpoint of this model is known."
     assert asked == []

@@ -71,10 +71,10 @@ def test_a_candidate_that_was_judged_again_shows_its_new_verdict(
 ) -> None:
     monkeypatch.setattr("pipelines.dashboard.reader.LISTING_SECONDS", 0)
     newest = models.candidates(counted.reader, "hotels", 1).items[0]
-    uri = f"{store}/models/hotels/candidates/{newest.run}.json"  # type: ignore[union-attr]
+    uri = f"{store}/models/hotels/candidates/{newest.run}.json"  # type: ignore[union-attr]  # there is one
     storage.write_json(uri, {**storage.read_json(uri), "decision": "waiting"})
     again = models.candidates(counted.reader, "hotels", 1).items[0]
-    assert again.decision == "waiting"  # type: ignore[union-attr]
+    assert again.decision == "waiting"  # type: ignore[union-attr]  # as above
 
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown(counted: Counted, store: str) -> None:
