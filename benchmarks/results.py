@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+Rows = list[dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Target:
@@ -27,7 +29,7 @@ def at_most(name: str, value: float, bound: float) -> Target:
     return Target(name, value, bound, value <= bound)
 
 
-def show(rows: list[dict[str, Any]], *, head: bool = True) -> None:
+def show(rows: Rows, *, head: bool = True) -> None:
     """Print rows with the same keys as an aligned table; without its head to go on with one."""
     keys = list(rows[0])
     cells = [keys] + [[_cell(row[key]) for key in keys] for row in rows]
@@ -37,7 +39,7 @@ def show(rows: list[dict[str, Any]], *, head: bool = True) -> None:
         sys.stdout.write("  ".join(padded) + "\n")
 
 
-def finish(rows: list[dict[str, Any]], targets: list[Target], file: Path | None) -> None:
+def finish(rows: Rows, targets: list[Target], file: Path | None) -> None:
     """Print the targets, and write rows and targets to `file` when one is given."""
     sys.stdout.write("\n")
     for target in targets:

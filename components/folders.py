@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.console import step_seconds
+from components.downloads import download
 from components.fingerprint import sha256_of
 from components.storage import client, create_json, errors, list_etags, read_json, split
-from components.transfers import PART, download, side_by_side, upload
+from components.transfers import PART, side_by_side
+from components.uploads import upload
 from serving.errors import InputError
 
 MANIFEST = "manifest.json"

@@ -55,6 +55,10 @@ class _Job:
     def encoded(self) -> int:
         return len(self.windows)
 
+    @property
+    def unread(self) -> bool:
+        return self.encoded < len(self.texts)
+
 
 _WAKE = _Job((), None, np.empty(0, np.float32), np.empty(0, np.float32))
 """Stands in the queue of arrivals for work that did not arrive."""
@@ -93,7 +97,8 @@ class Batcher:
         """Held for moments only, by submit too; the locks below are the workers' own."""
         self._planning, self._state = threading.Lock(), threading.Lock()
         self._arrivals: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._jobs: list[_Job] = []
+        self._unread: list[_Job] = []
+        """Jobs with texts that are not encoded yet."""
         self._pool: dict[int, list[tuple[int, int, _Row]]] = {}
         """By padded length a heap of (turn, arrival, row)."""
         self._arrival = itertools.count()
@@ -122,6 +127,10 @@ class Batcher:
             self._live.add(job)
         metrics.WAITING.inc(len(texts))
         self._arrivals.put(job)
+        # The planner is told of a cancelled job by seeing it arrive again.
+        job.future.add_done_callback(
+            lambda done: self._arrivals.put(job) if done.cancelled() else None
+        )
         return job.future
 
     def check_room(self, texts: int = 1) -> None:
@@ -158,7 +167,7 @@ class Batcher:
                 now = time.perf_counter()
                 self._rate.add(answered, now - max(began, self._ended))
                 self._ended = now
-                unread = any(row.job.encoded < len(row.job.texts) for row in batch)
+                unread = any(row.job.unread for row in batch)
                 if unread or self._closing:  # the planner has something to do that did not arrive
                     self._arrivals.put(_WAKE)
 
@@ -181,20 +190,21 @@ class Batcher:
                         self._running += 1
                         alone = self._running == 1 and not any(self._pool.values())
                         return batch, alone, began
-                    if self._closing and not self._jobs:
+                    if self._closing and not self._unread:
                         return None
                 arrivals = [self._arrivals.get()]
 
     def _take(self, arrived: Iterable[_Job]) -> None:
         for job in arrived:
-            job.turn = self._turn
-            self._jobs.append(job)
-        for job in self._jobs:
             if job.future.cancelled():
                 self._drop(job)
             else:
+                job.turn = self._turn
+                self._unread.append(job)
+        for job in self._unread:
+            if job.unanswered:
                 self._encode(job)
-        self._jobs = [job for job in self._jobs if job.unanswered]
+        self._unread = [job for job in self._unread if job.unanswered and job.unread]
 
     def _encode(self, job: _Job) -> None:
         """Tokenize the job's next texts, as many as its part of the pool and the time allow."""

@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from tokenizers import Encoding
+from transformers import (
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers.tokenization_utils_base import TruncationStrategy
+from transformers.utils.generic import PaddingStrategy
 
 from serving.backends.base import Inputs
 from serving.errors import InputError
@@ -72,7 +79,15 @@ class Encoder:
     """Tokenizes texts and text pairs, truncates them to `max_length` tokens, and pads batches."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-        """Raises InputError when `max_length` leaves no room for text beside special tokens."""
+        """Raises InputError when `max_length` leaves no room for text beside special tokens.
+
+        And when the tokenizer is not a fast one.
+        """
+        if not isinstance(tokenizer, PreTrainedTokenizerFast):
+            raise InputError(
+                f"the tokenizer in {tokenizer.name_or_path} ({type(tokenizer).__name__}) is not a "
+                "fast tokenizer; convert it and save tokenizer.json beside the model."
+            )
         special = tokenizer.num_special_tokens_to_add(pair=True)
         if max_length <= special:
             raise InputError(
@@ -103,11 +118,6 @@ class Encoder:
                 f"the tokenizer in {folder} cannot be loaded ({error}). Save it again with "
                 "tokenizer.save_pretrained()."
             ) from error
-        if not tokenizer.is_fast:
-            raise InputError(
-                f"the tokenizer in {folder} ({type(tokenizer).__name__}) is not a fast tokenizer; "
-                "convert it and save tokenizer.json beside the model."
-            )
         # transformers records int(1e30) where it knows no length.
         length = min(int(tokenizer.model_max_length), positions or UNBOUNDED)
         if length >= UNBOUNDED:
@@ -125,22 +135,14 @@ class Encoder:
         """
         if not texts:
             return []
-        batch = self.tokenizer(
-            list(texts),
-            None if pairs is None else list(pairs),
-            truncation=True,
-            max_length=self.max_length,
-            padding=False,
-        )
-        encodings = batch.encodings
-        assert encodings is not None  # a fast tokenizer, checked at load
-        return [
-            Encoded(
-                features={name: values[row] for name, values in batch.items()},
-                truncated=bool(encodings[row].overflowing),
-            )
-            for row in range(len(texts))
-        ]
+        names = self.tokenizer.model_input_names
+        encoded = []
+        for row in self._rows(texts, pairs):
+            features = {"input_ids": row.ids, "attention_mask": row.attention_mask}
+            if "token_type_ids" in names:
+                features["token_type_ids"] = row.type_ids
+            encoded.append(Encoded(features, truncated=bool(row.overflowing)))
+        return encoded
 
     def encode_columns(
         self, texts: Sequence[str], pairs: Sequence[str] | None = None
@@ -151,10 +153,7 @@ class Encoder:
         each input its numbers of all texts one after another, int32 [tokens]; where each text
         begins among them, int32 [len(texts) + 1]; and which texts were truncated.
         """
-        self.tokenizer("", truncation=True, max_length=self.max_length)  # sets the rule in Rust
-        rust: Any = self.tokenizer.backend_tokenizer
-        inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        rows = rust.encode_batch_fast(inputs)  # without offsets, which nobody reads
+        rows = self._rows(texts, pairs)
         starts = np.zeros(len(rows) + 1, dtype=np.int32)
         np.cumsum([len(row) for row in rows], out=starts[1:])
         ids = chain.from_iterable(row.ids for row in rows)
@@ -162,12 +161,27 @@ class Encoder:
         if "token_type_ids" in self.tokenizer.model_input_names:
             # Reading them costs a third of tokenizing, and a template gives one type to all of a
             # text's own tokens: where those of one single text are 0, all are.
-            if pairs is None and not any(rust.encode("a").type_ids):
+            if pairs is None and not any(self._rows(["a"], None)[0].type_ids):
                 columns["token_type_ids"] = np.zeros(starts[-1], np.int32)
             else:
                 types = chain.from_iterable(row.type_ids for row in rows)
                 columns["token_type_ids"] = np.fromiter(types, np.int32, starts[-1])
         return columns, starts, [bool(row.overflowing) for row in rows]
+
+    def _rows(self, texts: Sequence[str], pairs: Sequence[str] | None) -> list[Encoding]:
+        """Truncated and without padding. The tokenizer's own call does the same, slower."""
+        self.tokenizer.set_truncation_and_padding(
+            padding_strategy=PaddingStrategy.DO_NOT_PAD,
+            truncation_strategy=TruncationStrategy.LONGEST_FIRST,
+            max_length=self.max_length,
+            stride=0,
+            pad_to_multiple_of=None,
+            padding_side=None,
+        )
+        inputs = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
+        # Fast: without offsets, which nobody reads.
+        rows: list[Encoding] = self.tokenizer.backend_tokenizer.encode_batch_fast(inputs)
+        return rows
 
     def windows(self, texts: Sequence[str]) -> list[list[Encoded]]:
         """Encode each text as windows of `max_length` tokens, a quarter of which overlap."""

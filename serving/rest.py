@@ -1,11 +1,11 @@
-"""The REST routes, V1 and V2, and what each error becomes.
+"""The REST routes, V1 and V2.
 
 KServe's own routes are not used: they answer 500, 501 or 422 to much that a client can mend, run
 CloudEvents and validation over every text, and let anyone unload the model.
 """
 
 import asyncio
-import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -13,29 +13,17 @@ from kserve import InferResponse
 from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import metrics_handler
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from serving.bodies import body_of
-from serving.errors import (
-    RETRY_AFTER_SECONDS,
-    ClientGoneError,
-    InputError,
-    OverloadedError,
-    TooLargeError,
-    UnsupportedEncodingError,
-)
+from serving.errors import ClientGoneError
 from serving.metrics import observed
 from serving.openapi import document
 from serving.predictor import LARGE_BYTES, LARGE_TEXTS, Predictor, aside
 from serving.protocol_v2 import request_from_rest
-
-logger = logging.getLogger("finegate")
 
 BINARY_HEADER = "inference-header-content-length"
 
@@ -49,39 +37,39 @@ class RestRoutes:
 
     async def root(self, _: Request) -> Response:
         """The process answers, in the words of V1."""
-        return _json({"status": "alive"})
+        return json_answer({"status": "alive"})
 
     async def live(self, _: Request) -> Response:
         """The process answers."""
-        return _json({"live": True})
+        return json_answer({"live": True})
 
     async def ready(self, _: Request) -> Response:
         """200 when requests may be sent here, else 503."""
         ready = await self._predictor.healthy()
-        return _json({"ready": ready}, 200 if ready else 503)
+        return json_answer({"ready": ready}, 200 if ready else 503)
 
     async def server_metadata(self, _: Request) -> Response:
         """Name, version and protocol extensions of the server."""
-        return _json(self._dataplane.metadata())
+        return json_answer(self._dataplane.metadata())
 
     async def models(self, _: Request) -> Response:
         """Names of the models served."""
-        return _json({"models": [self._predictor.name]})
+        return json_answer({"models": [self._predictor.name]})
 
     async def model_metadata(self, request: Request) -> Response:
         """Inputs, outputs, labels and version."""
         self._check_name(request)
-        return _json(self._predictor.metadata())
+        return json_answer(self._predictor.metadata())
 
     async def model_ready(self, request: Request) -> Response:
         """200 when the model answers, else 503."""
         self._check_name(request)
         ready = await self._predictor.healthy()
-        return _json({"name": self._predictor.name, "ready": ready}, 200 if ready else 503)
+        return json_answer({"name": self._predictor.name, "ready": ready}, 200 if ready else 503)
 
     async def openapi(self, _: Request) -> Response:
         """What can be asked here, and what is answered."""
-        return _json(document(self._predictor.name, self._predictor.metadata()))
+        return json_answer(document(self._predictor.name, self._predictor.metadata()))
 
     async def predict(self, request: Request) -> Response:
         """V1: `{"instances": ["a text", ...], "parameters": {"top_k", "raw_logits"}}`."""
@@ -124,34 +112,30 @@ class RestRoutes:
     async def _asked(self, request: Request, payload: Any) -> tuple[Any, dict[str, str]]:
         """The predictor's answer and headers; drops the request when its client leaves."""
         headers: dict[str, str] = {}
-        answer = asyncio.ensure_future(self._predictor.predict(payload, response_headers=headers))
+        asking = asyncio.current_task()
+        assert asking is not None
         left = asyncio.ensure_future(_client_left(request))
+        left.add_done_callback(lambda _: None if left.cancelled() else asking.cancel())
         try:
-            await asyncio.wait({answer, left}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise ClientGoneError
-            return answer.result(), headers
+            return await self._predictor.predict(payload, response_headers=headers), headers
+        except asyncio.CancelledError:
+            if not left.done() or asking.uncancel():
+                raise
+            raise ClientGoneError from None
         finally:
-            answer.cancel()
             left.cancel()
 
 
-class CloseWhileDraining:
-    """Asks clients for a new connection from SIGTERM on, so that none sends into a closing one."""
+class _Endpoint:
+    """A handler as an ASGI application, whose errors are answered in `application`."""
 
-    def __init__(self, app: ASGIApp, predictor: Predictor) -> None:
-        self._app = app
-        self._predictor = predictor
+    def __init__(self, handle: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handle = handle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-
-        async def closing(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._predictor.draining:
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receive, closing)
+        """Answer one request."""
+        response = await self._handle(Request(scope, receive))
+        await response(scope, receive, send)
 
 
 def routes(predictor: Predictor, dataplane: DataPlane) -> list[Route]:
@@ -159,40 +143,25 @@ def routes(predictor: Predictor, dataplane: DataPlane) -> list[Route]:
     rest = RestRoutes(predictor, dataplane)
     v1, v2 = "/v1/models", "/v2/models/{model_name}"
     version = f"{v2}/versions/{{model_version}}"
-    return [
-        Route(f"{v1}/{{model_name}}:predict", rest.predict, methods=["POST"]),
-        Route(f"{v2}/infer", rest.infer, methods=["POST"]),
-        Route(f"{v2}/ready", rest.model_ready),
-        Route("/v2/health/live", rest.live),
-        Route("/v2/health/ready", rest.ready),
-        Route("/metrics", metrics_handler),
-        Route("/", rest.root),
-        Route("/openapi.json", rest.openapi),
-        Route(v1, rest.models),
-        Route(f"{v1}/{{model_name}}", rest.model_ready),
-        Route("/v2", rest.server_metadata),
-        Route("/v2/models", rest.models),
-        Route(v2, rest.model_metadata),
-        Route(version, rest.model_metadata),
-        Route(f"{version}/ready", rest.model_ready),
-        Route(f"{version}/infer", rest.infer, methods=["POST"]),
+    handlers = [
+        ("POST", f"{v1}/{{model_name}}:predict", rest.predict),
+        ("POST", f"{v2}/infer", rest.infer),
+        ("GET", f"{v2}/ready", rest.model_ready),
+        ("GET", "/v2/health/live", rest.live),
+        ("GET", "/v2/health/ready", rest.ready),
+        ("GET", "/metrics", metrics_handler),
+        ("GET", "/", rest.root),
+        ("GET", "/openapi.json", rest.openapi),
+        ("GET", v1, rest.models),
+        ("GET", f"{v1}/{{model_name}}", rest.model_ready),
+        ("GET", "/v2", rest.server_metadata),
+        ("GET", "/v2/models", rest.models),
+        ("GET", v2, rest.model_metadata),
+        ("GET", version, rest.model_metadata),
+        ("GET", f"{version}/ready", rest.model_ready),
+        ("POST", f"{version}/infer", rest.infer),
     ]
-
-
-def application(predictor: Predictor, dataplane: DataPlane) -> Starlette:
-    """The web application that serves one predictor."""
-    return Starlette(
-        routes=routes(predictor, dataplane),
-        middleware=[Middleware(CloseWhileDraining, predictor=predictor)],
-        exception_handlers={
-            InputError: _invalid,
-            OverloadedError: _overloaded,
-            ModelNotFound: _not_found,
-            HTTPException: _no_route,
-            ClientGoneError: _gone,
-            Exception: _failed,
-        },
-    )
+    return [Route(path, _Endpoint(handle), methods=[method]) for method, path, handle in handlers]
 
 
 async def _client_left(request: Request) -> None:
@@ -205,39 +174,6 @@ def _v2_content(answer: InferResponse) -> tuple[bytes, int | None]:
     return (orjson.dumps(content) if json_length is None else content), json_length
 
 
-def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+def json_answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`content` as JSON."""
     return Response(orjson.dumps(content), status, headers, media_type="application/json")
-
-
-async def _invalid(_: Request, error: Exception) -> Response:
-    status = 400
-    if isinstance(error, TooLargeError):
-        status = 413
-    elif isinstance(error, UnsupportedEncodingError):
-        status = 415
-    return _json({"error": str(error)}, status)
-
-
-async def _not_found(_: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 404)
-
-
-async def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    asked = f"{request.method[:20]} {request.url.path[:200]}"
-    says = f"{asked} is not offered here; GET /openapi.json lists what is."
-    return _json({"error": says}, error.status_code, dict(error.headers or {}))
-
-
-async def _overloaded(_: Request, error: Exception) -> Response:
-    retry = {"retry-after": str(RETRY_AFTER_SECONDS)}
-    return _json({"error": str(error)}, 503, retry)
-
-
-async def _gone(_: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    # The exception's text could hold a part of a user's text; the log's traceback does not.
-    return _json({"error": f"internal error ({type(error).__name__}); the log says more."}, 500)

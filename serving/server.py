@@ -14,11 +14,11 @@ from grpc import aio
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 
+from serving.application import Application
 from serving.errors import InputError
 from serving.grpc_v2 import grpc_server
 from serving.listener import take_no_more
 from serving.predictor import Predictor
-from serving.rest import application
 
 logger = logging.getLogger("finegate")
 
@@ -70,10 +70,11 @@ class PredictorServer(ModelServer):
                 "another with --http-port, or stop what uses it."
             ) from error
         config = uvicorn.Config(
-            application(predictor, self.dataplane),
+            Application(predictor, self.dataplane),
             log_config=None,
             access_log=False,  # a line a request costs a quarter of the rate
             lifespan="off",
+            proxy_headers=False,  # nobody reads the client's address
             timeout_keep_alive=75,  # longer than the 60 s of usual load balancers
             timeout_graceful_shutdown=GRACE_SECONDS,
         )

@@ -9,8 +9,8 @@ from components import folders, storage
 from components.console import say
 from components.download_model.contents import PATTERNS, check, model_type, travels
 from components.download_model.settings import ModelSettings
+from components.downloads import download as download_object
 from components.fingerprint import fingerprint, sha256_of
-from components.transfers import download as download_object
 from components.transfers import side_by_side
 from components.workspace import workspace
 from serving.errors import InputError

@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from components import storage
+from components.downloads import download as download_object
 from components.fingerprint import sha256_of
 from components.sources.settings import PyPISource
 from components.sources.transfer import Transfer
-from components.transfers import download as download_object
 from serving.errors import InputError
 
 Place = str | PyPISource

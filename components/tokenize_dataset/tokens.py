@@ -12,7 +12,7 @@ from components.findings import Ledger
 from components.fingerprint import fingerprint
 from components.tokenize_dataset.settings import TokenizationSettings
 from components.tokenize_dataset.shards import SINGLE, Shard, plan
-from components.transfers import upload
+from components.uploads import upload
 from components.workspace import workspace
 from serving.cores import available_cores
 from serving.errors import InputError

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from components import folders, storage, transfers
+from components import downloads, folders, storage, transfers
 from components.fingerprint import sha256_of
 from components.transfers import PART
 from serving.errors import InputError
@@ -124,11 +124,11 @@ def test_an_object_of_another_size_or_content_is_refused(
     uri, size = f"{store}/f", (large / "large.bin").stat().st_size
     folders.publish(large, uri, {})
     with pytest.raises(InputError, match="bytes where"):
-        transfers.download(f"{uri}/large.bin", tmp_path / "a", size=size - 1)
+        downloads.download(f"{uri}/large.bin", tmp_path / "a", size=size - 1)
     with pytest.raises(InputError, match="does not have the SHA-256"):
-        transfers.download(f"{uri}/large.bin", tmp_path / "b", size=size, sha256="0" * 64)
+        downloads.download(f"{uri}/large.bin", tmp_path / "b", size=size, sha256="0" * 64)
     with pytest.raises(InputError, match=r"PreconditionFailed"):
-        transfers.download(f"{uri}/large.bin", tmp_path / "c", size=size, etag='"another"')
+        downloads.download(f"{uri}/large.bin", tmp_path / "c", size=size, etag='"another"')
     assert not {"a", "b", "c"} & {path.name for path in tmp_path.iterdir()}
 
 
