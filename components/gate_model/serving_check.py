@@ -49,30 +49,27 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
             processes.stop(record)
     worst, p99 = float(max(differences)), float(np.percentile(latencies, 99))
     return [
-        Check(
-            name="served probabilities, largest difference",
-            observed=worst,
-            relation="<=",
-            bound=rule.tolerance,
-            passed=worst <= rule.tolerance,
-            why=f"the predictor's probabilities for {len(chosen)} test rows differ from the "
+        Check.of(
+            "served probabilities, largest difference",
+            worst,
+            "<=",
+            rule.tolerance,
+            f"the predictor's probabilities for {len(chosen)} test rows differ from the "
             f"evaluation's by {worst:.1e} at most",
         ),
-        Check(
-            name="served latency p99, ms",
-            observed=p99,
-            relation="<=",
-            bound=rule.p99_ms,
-            passed=p99 <= rule.p99_ms,
-            why=f"the predictor answers single texts within {p99:.0f} ms (p99 of {len(chosen)})",
+        Check.of(
+            "served latency p99, ms",
+            p99,
+            "<=",
+            rule.p99_ms,
+            f"the predictor answers single texts within {p99:.0f} ms (p99 of {len(chosen)})",
         ),
-        Check(
-            name="served memory, MB",
-            observed=memory,
-            relation="<=",
-            bound=rule.memory_mb,
-            passed=memory <= rule.memory_mb,
-            why=f"the predictor took {memory:.0f} MB of memory at most",
+        Check.of(
+            "served memory, MB",
+            memory,
+            "<=",
+            rule.memory_mb,
+            f"the predictor took {memory:.0f} MB of memory at most",
         ),
     ]
 

@@ -3,7 +3,6 @@
 import pandas as pd
 
 from components.gate_model.bounds import share_lower
-from components.gate_model.checks import bound
 from components.gate_model.settings import SliceRule
 from components.gate_model.verdict import Check
 from serving.errors import InputError
@@ -25,7 +24,7 @@ def slice_checks(
     if rule.accuracy:
         side = ", lower bound" if confidence else ""
         checks = [
-            bound(
+            Check.of(
                 f"accuracy where {by} is {name}{side}",
                 share_lower(part["sum"], part["size"], confidence)
                 if confidence
@@ -38,13 +37,12 @@ def slice_checks(
     if rule.gap < 1 and len(large) > 1:
         shares = large["sum"] / large["size"]
         checks.append(
-            Check(
-                name=f"gap in accuracy by {by}",
-                observed=float(shares.max() - shares.min()),
-                relation="<=",
-                bound=rule.gap,
-                passed=bool(shares.max() - shares.min() <= rule.gap),
-                why=f"accuracy is {shares.max():.4f} where {by} is {shares.idxmax()} and "
+            Check.of(
+                f"gap in accuracy by {by}",
+                float(shares.max() - shares.min()),
+                "<=",
+                rule.gap,
+                f"accuracy is {shares.max():.4f} where {by} is {shares.idxmax()} and "
                 f"{shares.min():.4f} where it is {shares.idxmin()}; they may be {rule.gap:g} apart",
             )
         )
