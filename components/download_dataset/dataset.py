@@ -39,8 +39,7 @@ def download(store: str, settings: DatasetSettings) -> str:
             libraries=["pyarrow", "datasets"] if settings.hub else ["pyarrow"],
         )
         uri = f"{store}/datasets/{identity}"
-        if folders.manifest_of(uri) is not None:
-            say(STEP, f"cached: {uri} (same source, same settings)")
+        if folders.cached(uri, STEP, "same source, same settings"):
             return uri
         target = scratch / "target"
         target.mkdir(exist_ok=True)

@@ -30,8 +30,7 @@ def download(store: str, settings: ModelSettings) -> str:
         libraries=["transformers"] if settings.architecture else [],
     )
     uri = f"{store}/base-models/{identity}"
-    if folders.manifest_of(uri) is not None:
-        say(STEP, f"cached: {uri} (same source)")
+    if folders.cached(uri, STEP, "same source"):
         return uri
     with workspace(STEP, identity) as scratch:
         target = scratch / "model"

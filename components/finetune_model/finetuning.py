@@ -27,9 +27,8 @@ def finetune(store: str, tokenized: str, base_model: str, settings: TrainingSett
     address. Raises InputError for settings that cannot work here.
     """
     job = plan(store, tokenized, base_model, settings)
-    if folders.manifest_of(job.result) is not None:
+    if folders.cached(job.result, STEP, "same tokens, same base model, same hyperparameters"):
         checkpoints.clear(job.checkpoints)
-        say(STEP, f"cached: {job.result} (same tokens, same base model, same hyperparameters)")
         return job.result
     if settings.cluster is not None:
         cluster.run(job, settings.cluster, TRAINER_IMAGE)

@@ -129,11 +129,12 @@ def _checks(
     from components.gate_model.checks import absolute, findings, no_regression
     from components.gate_model.serving_check import serving_checks
 
-    rows = _predictions(evaluation)
+    rows = folders.read_table(evaluation, "predictions.parquet")
     checks = absolute(facts, rows, settings)
     if settings.champion is not None and champion_evaluation:
-        ours, theirs = outcomes(rows), outcomes(_predictions(champion_evaluation))
-        checks.append(no_regression(ours.to_numpy(), theirs.to_numpy(), settings.champion))
+        theirs = folders.read_table(champion_evaluation, "predictions.parquet")
+        ours_right, theirs_right = outcomes(rows).to_numpy(), outcomes(theirs).to_numpy()
+        checks.append(no_regression(ours_right, theirs_right, settings.champion))
     if settings.data:
         checks += findings(folders.existing(dataset), settings)
     if settings.slices or settings.robustness is not None:
@@ -149,23 +150,17 @@ def _by_text(model: str, dataset: str, rows: pd.DataFrame, settings: GateSetting
     from components.gate_model.robustness import robustness_checks
     from components.gate_model.slices import slice_checks
 
+    texts, right = folders.read_table(dataset, "test.parquet"), outcomes(rows)
+    if settings.slices and right.dtype != bool:
+        raise InputError("gate.slices needs labels, and this is a regression. Take it out.")
     checks: list[Check] = []
+    for by, rule in settings.slices.items():
+        checks += slice_checks(right, texts, by, rule, settings.confidence)
+    if settings.robustness is None:
+        return checks
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = folders.existing(dataset)
-        wanted = [file for file in manifest["files"] if file["path"] == "test.parquet"]
-        folders.fetch(dataset, Path(scratch), {**manifest, "files": wanted})
-        texts = pd.read_parquet(Path(scratch) / "test.parquet")
-        right = outcomes(rows)
-        if settings.slices and right.dtype != bool:
-            raise InputError("gate.slices needs labels, and this is a regression. Take it out.")
-        for by, rule in settings.slices.items():
-            checks += slice_checks(right, texts, by, rule, settings.confidence)
-        if settings.robustness is not None:
-            candidate = folders.existing(model)
-            files = [file for file in candidate["files"] if file["path"] != "training.jsonl"]
-            folders.fetch(model, Path(scratch) / "model", {**candidate, "files": files})
-            checks += robustness_checks(Path(scratch) / "model", texts, settings.robustness)
-    return checks
+        folders.fetch(model, Path(scratch), wanted=lambda path: path != "training.jsonl")
+        return checks + robustness_checks(Path(scratch), texts, settings.robustness)
 
 
 def outcomes(rows: pd.DataFrame) -> "pd.Series[Any]":
@@ -176,9 +171,3 @@ def outcomes(rows: pd.DataFrame) -> "pd.Series[Any]":
         return rows["label"] == rows["predicted"]
     pairs = zip(rows["label"], rows["predicted"], strict=True)
     return pd.Series([set(a) == set(b) for a, b in pairs], index=rows.index, dtype=bool)
-
-
-def _predictions(evaluation: str) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as scratch:
-        folders.fetch(evaluation, Path(scratch))
-        return pd.read_parquet(Path(scratch) / "predictions.parquet")

@@ -27,12 +27,9 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder, record = Path(scratch) / "model", Path(scratch) / "predictor.json"
-        folders.fetch(model, folder)
-        (folder / "training.jsonl").unlink(missing_ok=True)
-        manifest = folders.fetch(evaluation, Path(scratch) / "evaluation")
-        folders.fetch(dataset, Path(scratch) / "rows")
-        expected = pd.read_parquet(Path(scratch) / "evaluation" / "predictions.parquet")
-        texts = pd.read_parquet(Path(scratch) / "rows" / "test.parquet")
+        folders.fetch(model, folder, wanted=lambda path: path != "training.jsonl")
+        expected = folders.read_table(evaluation, "predictions.parquet")
+        texts = folders.read_table(dataset, "test.parquet")
         chosen = texts.sample(min(rule.rows, len(texts)), random_state=0).index
         [port] = processes.free_ports(1)
         pid = predictor_process.start(folder, "candidate", port, record)
@@ -42,7 +39,7 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
                 predictor_process.predict_url("candidate", port),
                 texts.loc[chosen],
                 expected.loc[chosen],
-                manifest["labels"],
+                folders.existing(evaluation)["labels"],
             )
             memory = _peak_memory(pid)
         finally:

@@ -67,7 +67,7 @@ class Verdict(BaseModel):
     candidate: str
     """Version of the candidate."""
     model: str
-    """S3 address of the fine-tuned candidate."""
+    """S3 address of the exported candidate."""
     champion: Champion | None
     evaluation: str
     champion_evaluation: str
