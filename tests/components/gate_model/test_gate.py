@@ -22,6 +22,7 @@ from components.promote_model.by_hand import pin, unpin
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from serving.errors import InputError
+from tests.components import exported
 from tests.conftest import hotel_rows
 
 LOG_ONLY = PromotionSettings()
@@ -36,17 +37,7 @@ def published(store: str, model: Path, version: str, labels: list[str] | None = 
     config["id2label"] = dict(enumerate(names))
     config["label2id"] = {name: index for index, name in enumerate(names)}
     (folder / "config.json").write_text(json.dumps(config))
-    facts = {
-        "fingerprint": f"{version:0<20}",
-        "labels": names,
-        "max_length": 24,
-        "dataset": "d",
-        "tokenized": "t",
-        "base_model": "b",
-        "settings": {},
-    }
-    folders.publish(folder, f"{store}/finetuned/{version}", facts)
-    return f"{store}/finetuned/{version}"
+    return exported.publish(store, folder, version, names)
 
 
 def rows_for(store: str, tmp_path: Path, labels: dict[str, str] | None = None) -> str:

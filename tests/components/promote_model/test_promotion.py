@@ -96,4 +96,4 @@ def test_a_promotion_writes_under_its_models_name_and_nowhere_else(
     promote(store, "m", "r1", LOG_ONLY)
     assert len(written) == 6
     assert all(key.startswith("models/m/") for key in written)
-    assert {key.split("/")[0] for key in read} == {"runs", "finetuned", "evaluations", "models"}
+    assert {key.split("/")[0] for key in read} == {"runs", "exported", "evaluations", "models"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from components import candidates, folders, promotions, storage
+from components import candidates, promotions, storage
 from components.candidates import Candidate
 from components.download_dataset.dataset import download
 from components.download_dataset.settings import DatasetSettings
@@ -20,6 +20,7 @@ from components.report_run.report import report
 from components.report_run.settings import ReportSettings
 from components.validate_dataset.dataset import validate
 from components.validate_dataset.settings import ValidationSettings
+from tests.components import exported
 from tests.components.report_run.test_report import Page
 from tests.conftest import hotel_rows
 
@@ -58,17 +59,7 @@ def model(store: str, tiny_model: Path, tmp_path: Path, kind: str, version: str,
     )
     torch.manual_seed(seed)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    facts = {
-        "fingerprint": f"{version:0<20}",
-        "labels": KINDS[kind],
-        "max_length": 24,
-        "dataset": "",
-        "tokenized": "",
-        "base_model": "",
-        "settings": {},
-    }
-    folders.publish(folder, f"{store}/finetuned/{version}", facts)
-    return f"{store}/finetuned/{version}"
+    return exported.publish(store, folder, version, KINDS[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)
