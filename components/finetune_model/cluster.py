@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from components import kube_config
 from components.console import say
 from components.finetune_model.job import Job
 from components.finetune_model.pod_log import PodLog
@@ -23,24 +24,17 @@ def run(job: Job, cluster: ClusterSettings, image: str) -> None:
     asked to stop, the TrainJob is deleted with it. Raises InputError with the worker's own words,
     or with what the cluster refused.
     """
-    from kubernetes import client, config
+    from kubernetes import client
     from kubernetes.client.exceptions import ApiException
-    from kubernetes.config.config_exception import ConfigException
 
-    try:
-        config.load_config()
-    except ConfigException as error:
-        raise InputError(
-            f"no Kubernetes cluster is configured here ({error}). Run in a pod with a "
-            "ServiceAccount, set KUBECONFIG, or leave training.cluster unset."
-        ) from error
+    api = client.ApiClient(kube_config.configuration())
     body = resource(job, cluster, image)
     where = f"TrainJob {cluster.namespace}/{name_of(job)}"
-    jobs = client.CustomObjectsApi()
+    jobs = client.CustomObjectsApi(api)
     try:
         _create(jobs, cluster.namespace, body, where)
         with _deleted_on_cancel(jobs, cluster.namespace, name_of(job)):
-            told = PodLog(client.CoreV1Api(), cluster.namespace, name_of(job))
+            told = PodLog(client.CoreV1Api(api), cluster.namespace, name_of(job))
             failure = _wait(jobs, cluster.namespace, name_of(job), told)
     except ApiException as error:
         raise InputError(

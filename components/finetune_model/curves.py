@@ -98,7 +98,7 @@ class Curves(TrainerCallback):
         if self._uri is None or self._board is None:
             return
         self._board.flush()
-        events = sorted((self._path.parent / "tensorboard").iterdir())[-1]
+        events = max((self._path.parent / "tensorboard").iterdir())
         files = {
             f"{self._uri}/{self._path.name}": self._path.read_bytes(),
             f"{self._uri}/tensorboard/events.out.tfevents.{STEP}": events.read_bytes(),

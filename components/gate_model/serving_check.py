@@ -3,13 +3,12 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pandas as pd
 
-from components import folders, predictor_process, processes
+from components import answers, folders, predictor_process, processes
 from components.console import Progress
 from components.gate_model.settings import ServingCheck
 from components.gate_model.verdict import Check
@@ -44,7 +43,7 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
             memory = _peak_memory(pid)
         finally:
             processes.stop(record)
-    worst, p99 = float(max(differences)), float(np.percentile(latencies, 99))
+    worst, p99 = max(differences), float(np.percentile(latencies, 99))
     return [
         Check.of(
             "served probabilities, largest difference",
@@ -84,22 +83,14 @@ def _compare(
     differences, latencies = [], []
     progress = Progress(STEP, "asking the predictor, row", len(texts))
     with httpx.Client(timeout=60) as client:
-        instances = [_instance(row) for row in texts.to_dict("records")]
+        instances = [answers.instance(row) for row in texts.to_dict("records")]
         client.post(url, json={"instances": instances[:1]}).raise_for_status()  # warm-up
         for instance, wanted in zip(instances, expected["probabilities"], strict=True):
             began = time.perf_counter()
             answer = client.post(url, json={"instances": [instance]})
             latencies.append(1000 * (time.perf_counter() - began))
             answer.raise_for_status()
-            scores = {s["label"]: s["score"] for s in answer.json()["predictions"][0]["scores"]}
-            differences.append(
-                max(abs(scores[label] - p) for label, p in zip(labels, wanted, strict=True))
-            )
+            found = answers.scores(answer.json())
+            differences.append(answers.largest_difference(found, labels, wanted))
             progress.advance()
     return differences, latencies
-
-
-def _instance(row: dict[Any, Any]) -> Any:
-    if "text_pair" in row:
-        return {"text": row["text"], "text_pair": row["text_pair"]}
-    return row["text"]

@@ -5,9 +5,8 @@ import pandas as pd
 from components.gate_model.bounds import share_lower
 from components.gate_model.settings import SliceRule
 from components.gate_model.verdict import Check
+from components.outcomes import length_quarters
 from serving.errors import InputError
-
-QUARTERS = ("shortest quarter", "second quarter", "third quarter", "longest quarter")
 
 
 def slice_checks(
@@ -51,8 +50,7 @@ def slice_checks(
 
 def _parts(rows: pd.DataFrame, by: str) -> "pd.Series[str]":
     if by == "length":
-        ranks = rows["text"].str.len().rank(method="first")
-        return pd.qcut(ranks, 4, labels=list(QUARTERS)).astype(str)
+        return length_quarters(rows["text"])
     if by not in rows:
         raise InputError(
             f"gate.slices names the column {by}, and the test rows have {', '.join(rows.columns)} "

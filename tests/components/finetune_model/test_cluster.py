@@ -21,6 +21,7 @@ from components.finetune_model.job import Job
 from components.finetune_model.settings import ClusterSettings, TrainingSettings
 from components.finetune_model.trainjob import resource
 from serving.errors import InputError
+from tests.components import kubeconfig
 from tests.k8s.test_base import CRDS, unknown_fields
 
 CLUSTER = ClusterSettings(
@@ -156,20 +157,7 @@ class Cluster:
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     running = Cluster()
     url = f"http://127.0.0.1:{running.server.server_port}"
-    (tmp_path / "config").write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": url}}],
-                "users": [{"name": "u", "user": {}}],
-            }
-        )
-    )
-    for module in ("kubernetes.config", "kubernetes.config.kube_config"):
-        monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig.write(tmp_path / "config", url)))
     yield running
     running.server.shutdown()
     running.server.server_close()

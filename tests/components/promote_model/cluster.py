@@ -20,6 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import yaml
 
+from tests.components import kubeconfig
+
 CRDS = Path(__file__).parent.parent.parent.parent.parent / "shared" / "crds"
 PREFIX = "/apis/serving.kserve.io/v1beta1/namespaces/team/inferenceservices"
 SCORES = {"bad": 0.25, "good": 0.75}
@@ -86,17 +88,7 @@ class Cluster:
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig that leads here."""
-        context = {"cluster": "c", "user": "u"}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": self.api}}],
-            "users": [{"name": "u", "user": {"token": "secret"}}],
-            "contexts": [{"name": "x", "context": context}],
-        }
-        path.write_text(yaml.safe_dump(document))
-        return path
+        return kubeconfig.write(path, self.api)
 
     def stop(self) -> None:
         for server in (self._api, self._gateway):
