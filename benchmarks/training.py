@@ -146,8 +146,7 @@ def run_ours(address: str, given: argparse.Namespace, processes: int, stage: int
     result = finetune(
         f"{address}/{processes}-{stage}", f"{address}/tokenized", f"{address}/base", settings
     )
-    lines = (storage.read_bytes(f"{result}/training.jsonl") or b"").decode().splitlines()
-    points = [json.loads(line) for line in lines]
+    points = storage.read_json_lines(f"{result}/training.jsonl")
     counted = [p for p in points if "rows_per_second" in p and p["step"] > SKIPPED]
     row = {
         # Equal steps a point, so the mean rate is that of the mean time.

@@ -1,7 +1,7 @@
 """The one S3 client: small documents, create-only writes, listings, and clear errors."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,19 @@ def client() -> "S3Client":
         read_timeout=60,
         max_pool_connections=2 * TRANSFERS,
     )
-    return boto3.Session().client("s3", config=config)  # the default session keeps old keys
+    return connect({}, config)
+
+
+def connect(variables: Mapping[str, str], config: Config) -> "S3Client":
+    """A client by the AWS variables given; the process's own count for those that are not."""
+    return boto3.Session().client(  # the default session keeps old keys
+        "s3",
+        config=config,
+        endpoint_url=variables.get("AWS_ENDPOINT_URL_S3"),
+        aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
+        region_name=variables.get("AWS_DEFAULT_REGION"),
+    )
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -117,6 +129,11 @@ def read_json(uri: str) -> Any:
     """The parsed JSON document, or None when there is none."""
     content = read_bytes(uri)
     return None if content is None else json.loads(content)
+
+
+def read_json_lines(uri: str) -> list[Any]:
+    """The parsed lines of a JSON Lines object; none when there is none."""
+    return [json.loads(line) for line in (read_bytes(uri) or b"").splitlines()]
 
 
 def write_bytes(uri: str, content: bytes, media_type: str) -> None:

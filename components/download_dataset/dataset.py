@@ -52,10 +52,10 @@ def download(store: str, settings: DatasetSettings) -> str:
 
 
 def _hub_identity(settings: DatasetSettings) -> dict[str, Any]:
-    from components.sources.hub import dataset_commit
+    from components.sources.hub import commit_of
 
     assert settings.hub is not None  # the one source without files
-    return {**settings.hub.model_dump(), "revision": dataset_commit(settings.hub)}
+    return {**settings.hub.model_dump(), "revision": commit_of("dataset", settings.hub)}
 
 
 def _write(

@@ -53,9 +53,9 @@ def download(store: str, settings: ModelSettings) -> str:
 
 def _identity(settings: ModelSettings) -> dict[str, Any]:
     if settings.hub is not None:
-        from components.sources.hub import model_commit
+        from components.sources.hub import commit_of
 
-        return {"id": settings.hub.id, "revision": model_commit(settings.hub)}
+        return {"id": settings.hub.id, "revision": commit_of("model", settings.hub)}
     if settings.pypi is not None:
         return {**settings.pypi.model_dump(), "member": settings.member}
     if settings.architecture is not None:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from components.gate_model.bounds import class_lower, count_draws, row_draws, share_lower
+from components.problem_types import SINGLE
 from serving.errors import InputError
 
-SINGLE = "single_label_classification"
 COUNTED = ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "mcc")
 
 

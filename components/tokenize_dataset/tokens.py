@@ -10,8 +10,9 @@ from components import folders, storage
 from components.console import Progress, say
 from components.findings import Ledger
 from components.fingerprint import fingerprint
+from components.problem_types import SINGLE
 from components.tokenize_dataset.settings import TokenizationSettings
-from components.tokenize_dataset.shards import SINGLE, Shard, plan
+from components.tokenize_dataset.shards import Shard, plan
 from components.transfers import upload
 from components.workspace import workspace
 from serving.cores import available_cores

@@ -10,7 +10,7 @@ from components import folders
 from components.console import say
 from components.findings import Ledger
 from components.fingerprint import fingerprint
-from components.validate_dataset.labels import SINGLE
+from components.problem_types import SINGLE
 from components.validate_dataset.settings import ValidationSettings
 
 STEP = "validate_dataset"

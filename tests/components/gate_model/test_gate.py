@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 
 from components import folders, promotions, storage
-from components.evaluate_model.evaluation import evaluate
 from components.gate_model import verdict as verdict_module
-from components.gate_model.gate import judge
 from components.gate_model.robustness import REWRITES, robustness_checks
-from components.gate_model.settings import GateSettings, Robustness, SliceRule
+from components.gate_model.settings import Robustness, SliceRule
 from components.gate_model.slices import slice_checks
 from components.gate_model.verdict import Verdict
 from components.promote_model.approval import approve
@@ -59,17 +57,7 @@ def rows_for(store: str, tmp_path: Path, labels: dict[str, str] | None = None) -
 
 
 def judged(store: str, model: str, dataset: str, run: str, **settings: Any) -> Verdict:
-    evaluations = evaluate(store, model, dataset, "m")
-    return judge(
-        store,
-        name="m",
-        run=run,
-        model=model,
-        dataset=dataset,
-        evaluation=evaluations.candidate,
-        champion_evaluation=evaluations.champion,
-        settings=GateSettings.model_validate({**OPEN, **settings}),
-    )
+    return exported.judged(store, "m", run, model, dataset, {**OPEN, **settings})
 
 
 def test_every_kind_of_rule_gives_its_checks(store: str, tiny_model: Path, tmp_path: Path) -> None:

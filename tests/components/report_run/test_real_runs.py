@@ -11,9 +11,6 @@ from components import candidates, promotions, storage
 from components.candidates import Candidate
 from components.download_dataset.dataset import download
 from components.download_dataset.settings import DatasetSettings
-from components.evaluate_model.evaluation import evaluate
-from components.gate_model.gate import judge
-from components.gate_model.settings import GateSettings
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from components.report_run.report import report
@@ -29,6 +26,8 @@ KINDS = {
     "multi_label_classification": ["blame", "neutral", "praise"],
     "regression": ["stars"],
 }
+
+RULES: dict[str, Any] = {"beat": {}, "serving": None, "champion": None}
 
 
 def dataset(store: str, tmp_path: Path, kind: str) -> str:
@@ -67,20 +66,9 @@ def test_a_run_against_a_champion_has_a_report_and_is_listed(
     store: str, tmp_path: Path, tiny_model: Path, kind: str
 ) -> None:
     rows = dataset(store, tmp_path, kind)
-    rules = GateSettings.model_validate({"beat": {}, "serving": None, "champion": None})
     for version, seed in (("first", 1), ("second", 2)):
         scored = model(store, tiny_model, tmp_path, kind, version, seed)
-        evaluations = evaluate(store, scored, rows, "hotels")
-        judge(
-            store,
-            name="hotels",
-            run=version,
-            model=scored,
-            dataset=rows,
-            evaluation=evaluations.candidate,
-            champion_evaluation=evaluations.champion,
-            settings=rules,
-        )
+        exported.judged(store, "hotels", version, scored, rows, RULES)
         if version == "first":
             promote(store, "hotels", version, PromotionSettings())
     text = Page(report(store, "second", rows, "", ReportSettings()).decode()).text

@@ -39,12 +39,9 @@ def publish(store: str, tmp_path: Path, rows: Rows, **facts: Any) -> str:
 def run(store: str, tmp_path: Path, rows: Rows, **settings: Any) -> tuple[dict[str, Any], Any]:
     dataset = publish(store, tmp_path, rows)
     uri = validate(store, dataset, ValidationSettings.model_validate(settings))
-    manifest = folders.fetch(uri, tmp_path / "back")
-    splits = {
-        name: pd.read_parquet(tmp_path / "back" / f"{name}.parquet")
-        for name in ("train", "validation", "test")
-    }
-    return manifest, splits
+    names = ("train", "validation", "test")
+    splits = {name: folders.read_table(uri, f"{name}.parquet") for name in names}
+    return folders.existing(uri), splits
 
 
 def finding(manifest: dict[str, Any], name: str) -> dict[str, Any]:
