@@ -194,12 +194,18 @@ def list_keys(uri: str) -> list[str]:
 
 def list_etags(uri: str) -> dict[str, str]:
     """ETags, without their quotes, of the objects under a prefix, by key relative to it."""
+    return {key: item["ETag"].strip('"') for key, item in list_objects(uri)}
+
+
+def list_objects(uri: str) -> Iterator[tuple[str, Any]]:
+    """The objects under a prefix, by key relative to it, as S3 lists them: ETag, Size and so on."""
     bucket, prefix = split(uri)
     prefix = f"{prefix}/" if prefix else ""
     with errors(uri):
-        pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = [item for page in pages for item in page.get("Contents", [])]
-    return {item["Key"].removeprefix(prefix): item["ETag"].strip('"') for item in found}
+        paginator = client().get_paginator("list_objects_v2")
+        for page in paginator.paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                yield item["Key"].removeprefix(prefix), item
 
 
 def list_folders(uri: str) -> list[str]:

@@ -100,7 +100,6 @@ def test_a_headerless_tsv_with_bins_leaves_out_what_is_in_none(store: str, tmp_p
     path.write_text('1\t2.5\tsay "good\n2\t-3\tbad\n3\t0.1\tso so\n')
     found = rows(
         store,
-        tmp_path,
         path=str(path),
         header=False,
         quoting=False,
@@ -121,7 +120,6 @@ def test_json_lines_and_parquet_take_numbers_pairs_and_splits(store: str, tmp_pa
     for name in ("d.jsonl", "d.parquet"):
         found = rows(
             store,
-            tmp_path,
             path=str(tmp_path / name),
             text="a",
             text_pair="b",
