@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components import promotions
-from components.promote_model.by_hand import rollback as roll_back
+from components.promote_model.interventions import rollback as roll_back
 from components.promote_model.promotion import RolledBackError
 from pipelines import cluster_cli, release_cli, sections
 from pipelines.options import (

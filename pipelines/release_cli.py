@@ -128,7 +128,7 @@ def pin(
     store: StoreOption = None,
 ) -> None:
     """Keep a version champion: no promotion follows until `finegate unpin`."""
-    from components.promote_model.by_hand import pin
+    from components.promote_model.interventions import pin
     from pipelines.local import use_store
 
     address = use_store(state, store)
@@ -140,7 +140,7 @@ def pin(
 @commands.command()
 def unpin(name: Name, state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
     """Let promotions follow again."""
-    from components.promote_model.by_hand import unpin
+    from components.promote_model.interventions import unpin
     from pipelines.local import use_store
 
     event = unpin(use_store(state, store), name)

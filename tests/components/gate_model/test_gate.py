@@ -16,7 +16,7 @@ from components.gate_model.settings import Robustness, SliceRule
 from components.gate_model.slices import slice_checks
 from components.gate_model.verdict import Verdict
 from components.promote_model.approval import approve
-from components.promote_model.by_hand import pin, unpin
+from components.promote_model.interventions import pin, unpin
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from serving.errors import InputError

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from components import promotions
-from components.promote_model.by_hand import rollback
+from components.promote_model.interventions import rollback
 from components.promote_model.promotion import RolledBackError, promote
 from components.promote_model.settings import Canary, KServeTarget, Prometheus, PromotionSettings
 from components.promote_model.targets import inference_service

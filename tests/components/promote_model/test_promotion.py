@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from components import folders, promotions, storage
-from components.promote_model.by_hand import rollback
+from components.promote_model.interventions import rollback
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from serving.errors import InputError

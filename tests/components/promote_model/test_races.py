@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from components import promotions
-from components.promote_model.by_hand import rollback
+from components.promote_model.interventions import rollback
 from components.promote_model.promotion import promote
 from components.promote_model.settings import KServeTarget, PromotionSettings
 from serving.errors import InputError

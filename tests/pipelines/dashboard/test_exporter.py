@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components import promotions, storage
-from components.promote_model.by_hand import pin, rollback, unpin
+from components.promote_model.interventions import pin, rollback, unpin
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from pipelines.dashboard import reader
