@@ -128,6 +128,7 @@ class Peak(Thread):
 
 def worker(source: str, tokenizer: str, target: str, processes: str) -> None:
     """Tokenize a file as the step does, and print the seconds without imports."""
+    from components.problem_types import SINGLE
     from components.tokenize_dataset import shards, workers
     from serving.encoding import Encoder
 
@@ -135,7 +136,7 @@ def worker(source: str, tokenizer: str, target: str, processes: str) -> None:
     began = time.monotonic()
     plan = shards.plan(Path(source), "train")
     labels = ["a", "b"]
-    kind, count = shards.SINGLE, int(processes)
+    kind, count = SINGLE, int(processes)
     for shard, _ in workers.tokenized(plan, Path(tokenizer), Path(target), kind, labels, count):
         (Path(target) / shard.name).unlink()
     sys.stdout.write(f"{time.monotonic() - began}\n")

@@ -1,18 +1,22 @@
 """Immutable folders on S3: files first, manifest last; a folder without one does not exist."""
 
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from components.console import step_seconds
+from components.console import say, step_seconds
 from components.downloads import download
 from components.fingerprint import sha256_of
 from components.storage import client, create_json, errors, list_etags, read_json, split
 from components.transfers import PART, side_by_side
 from components.uploads import upload
 from serving.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST = "manifest.json"
 
@@ -27,6 +31,14 @@ def manifest_of(uri: str, name: str = MANIFEST) -> Manifest | None:
     """
     manifest: Manifest | None = read_json(f"{uri}/{name}")
     return manifest
+
+
+def cached(uri: str, step: str, same: str) -> bool:
+    """Whether the folder exists; if so `step` says it, and that the `same` things made it."""
+    if manifest_of(uri) is None:
+        return False
+    say(step, f"cached: {uri} ({same})")
+    return True
 
 
 def existing(uri: str) -> Manifest:
@@ -78,12 +90,19 @@ def seal(uri: str, facts: dict[str, Any], files: Iterable[dict[str, Any]]) -> Ma
     return existing(uri)
 
 
-def fetch(uri: str, folder: Path, manifest: Manifest | None = None) -> Manifest:
-    """Download a folder; sizes and SHA-256 are verified, files that are already there are kept.
+def fetch(
+    uri: str,
+    folder: Path,
+    manifest: Manifest | None = None,
+    wanted: Callable[[str], bool] = lambda path: True,
+) -> Manifest:
+    """Download a folder's wanted files; returns its manifest, which names the others too.
 
-    Raises InputError when the folder does not exist or a file differs from its manifest.
+    Sizes and SHA-256 are verified, files that are already there are kept. Raises InputError when
+    the folder does not exist or a file differs from its manifest.
     """
     manifest = manifest or existing(uri)
+    entries = [entry for entry in manifest["files"] if wanted(entry["path"])]
 
     def receive(entry: dict[str, Any]) -> None:
         target = folder / entry["path"]
@@ -92,11 +111,20 @@ def fetch(uri: str, folder: Path, manifest: Manifest | None = None) -> Manifest:
         if not (target.is_file() and sha256_of(target) == entry["sha256"]):
             download(f"{uri}/{entry['path']}", target, size=entry["size"], sha256=entry["sha256"])
 
-    small, large = _by_size((entry, entry["size"]) for entry in manifest["files"])
+    small, large = _by_size((entry, entry["size"]) for entry in entries)
     side_by_side(receive, [(entry,) for entry in small])
     for entry in large:
         receive(entry)
     return manifest
+
+
+def read_table(uri: str, path: str, columns: list[str] | None = None) -> "pd.DataFrame":
+    """One Parquet file of a folder, verified as by `fetch`; of its columns all, or these."""
+    import pandas as pd
+
+    with tempfile.TemporaryDirectory() as scratch:
+        fetch(uri, Path(scratch), wanted=lambda each: each == path)
+        return pd.read_parquet(Path(scratch) / path, columns=columns)
 
 
 def copy(source: str, target: str, manifest: Manifest) -> None:

@@ -17,7 +17,6 @@ from serving.errors import InputError
 
 RELEASE = "release.json"
 
-
 Action = Literal["promote", "rollback", "pin", "unpin"]
 """`pin` keeps the version champion until `unpin` or a rollback: no promotion follows it."""
 
@@ -59,16 +58,20 @@ def release(store: str, name: str, version: str) -> Manifest | None:
 
 def history(store: str, name: str) -> list[Promotion]:
     """All events, oldest first."""
-    log = f"{model_uri(store, name)}/promotions"
-    keys = [key for key in storage.list_keys(log) if re.fullmatch(r"\d{6}\.json", key)]
-    return [Promotion.model_validate(storage.read_json(f"{log}/{key}")) for key in keys]
+    return [Promotion.model_validate(storage.read_json(uri)) for uri in _events(store, name)]
 
 
 def champion(store: str, name: str) -> Promotion | None:
     """The newest event: its version is what answers. None before the first promotion."""
+    events = _events(store, name)
+    return Promotion.model_validate(storage.read_json(events[-1])) if events else None
+
+
+def _events(store: str, name: str) -> list[str]:
+    """Addresses of the events, oldest first."""
     log = f"{model_uri(store, name)}/promotions"
-    keys = [key for key in storage.list_keys(log) if re.fullmatch(r"\d{6}\.json", key)]
-    return Promotion.model_validate(storage.read_json(f"{log}/{keys[-1]}")) if keys else None
+    keys = storage.list_keys(log)
+    return [f"{log}/{key}" for key in keys if re.fullmatch(r"\d{6}\.json", key)]
 
 
 def append(

@@ -1,7 +1,7 @@
 """The one S3 client: small documents, create-only writes, listings, and clear errors."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,19 @@ def client() -> "S3Client":
         read_timeout=60,
         max_pool_connections=2 * TRANSFERS,
     )
-    return boto3.Session().client("s3", config=config)  # the default session keeps old keys
+    return connect({}, config)
+
+
+def connect(variables: Mapping[str, str], config: Config) -> "S3Client":
+    """A client by the AWS variables given; the process's own count for those that are not."""
+    return boto3.Session().client(  # the default session keeps old keys
+        "s3",
+        config=config,
+        endpoint_url=variables.get("AWS_ENDPOINT_URL_S3"),
+        aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
+        aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
+        region_name=variables.get("AWS_DEFAULT_REGION"),
+    )
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -119,6 +131,11 @@ def read_json(uri: str) -> Any:
     return None if content is None else json.loads(content)
 
 
+def read_json_lines(uri: str) -> list[Any]:
+    """The parsed lines of a JSON Lines object; none when there is none."""
+    return [json.loads(line) for line in (read_bytes(uri) or b"").splitlines()]
+
+
 def write_bytes(uri: str, content: bytes, media_type: str) -> None:
     """Write an object, replacing what was there."""
     bucket, key = split(uri)
@@ -177,12 +194,18 @@ def list_keys(uri: str) -> list[str]:
 
 def list_etags(uri: str) -> dict[str, str]:
     """ETags, without their quotes, of the objects under a prefix, by key relative to it."""
+    return {key: item["ETag"].strip('"') for key, item in list_objects(uri)}
+
+
+def list_objects(uri: str) -> Iterator[tuple[str, Any]]:
+    """The objects under a prefix, by key relative to it, as S3 lists them: ETag, Size and so on."""
     bucket, prefix = split(uri)
     prefix = f"{prefix}/" if prefix else ""
     with errors(uri):
-        pages = client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        found = [item for page in pages for item in page.get("Contents", [])]
-    return {item["Key"].removeprefix(prefix): item["ETag"].strip('"') for item in found}
+        paginator = client().get_paginator("list_objects_v2")
+        for page in paginator.paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                yield item["Key"].removeprefix(prefix), item
 
 
 def list_folders(uri: str) -> list[str]:

@@ -75,9 +75,8 @@ def _rows(store: str, settings: DatasetSettings) -> str:
 
     Where the rows name splits and some are `test`, those alone are scored.
     """
-    import pandas as pd
-
-    source = folders.existing(download(store, settings))
+    downloaded = download(store, settings)
+    source = folders.existing(downloaded)
     identity = fingerprint(
         {"scored": source["fingerprint"]}, code=["pipelines.alone"], libraries=["pandas"]
     )
@@ -85,8 +84,7 @@ def _rows(store: str, settings: DatasetSettings) -> str:
     if folders.manifest_of(uri) is not None:
         return uri
     with tempfile.TemporaryDirectory() as scratch:
-        folders.fetch(f"{store}/datasets/{source['fingerprint']}", Path(scratch) / "source", source)
-        rows = pd.read_parquet(Path(scratch) / "source" / "rows.parquet")
+        rows = folders.read_table(downloaded, "rows.parquet")
         rows = rows[rows["label"].notna() & (rows["text"].fillna("").str.strip() != "")]
         if "split" in rows and (rows["split"] == "test").any():
             rows = rows[rows["split"] == "test"]
@@ -95,8 +93,7 @@ def _rows(store: str, settings: DatasetSettings) -> str:
                 "the file has no row with a text and a label. Name its columns with --set "
                 "text=COLUMN and --set label=COLUMN."
             )
-        target = Path(scratch) / "target"
-        target.mkdir()
+        target = Path(scratch)
         columns = [c for c in ("row", "file", "text", "text_pair", "label") if c in rows]
         rows[columns].reset_index(drop=True).to_parquet(target / "test.parquet", index=False)
         facts = {

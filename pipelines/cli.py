@@ -10,12 +10,27 @@ from rich.console import Console
 from rich.table import Table
 
 from components import promotions
+from components.promote_model.interventions import rollback as roll_back
 from components.promote_model.promotion import RolledBackError
-from components.promote_model.promotion import rollback as roll_back
-from pipelines import cluster_cli, release_cli
+from pipelines import cluster_cli, release_cli, sections
+from pipelines.options import (
+    DEFAULT_STATE,
+    FAILED,
+    REJECTED,
+    ROLLED_BACK,
+    WAITING,
+    AllowLabelChange,
+    Config,
+    Name,
+    Overrides,
+    Registry,
+    RunFile,
+    State,
+    StoreOption,
+    console,
+)
 from serving.errors import InputError
 
-FAILED, USAGE, REJECTED, ROLLED_BACK, WAITING = 1, 2, 3, 4, 5
 EXIT_CODES = (
     "Exit codes: 0 promoted or unchanged, 1 failed, 2 misused, 3 rejected by the gate, 4 rolled "
     "back by its rollout, 5 waits for approval."
@@ -30,27 +45,15 @@ app = typer.Typer(
 )
 app.add_typer(release_cli.commands)
 app.add_typer(cluster_cli.commands)
-# Bound to stdout as it is now: steps run with sys.stdout redirected. A log has no width to fit.
-console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
-
-State = Annotated[Path, typer.Option(help="Folder of this machine's store, endpoints and runs.")]
-StoreOption = Annotated[
-    str | None, typer.Option(help="s3://bucket/prefix; unset is the embedded store.")
-]
-DEFAULT_STATE = Path(".finegate")
 
 
 @app.command()
 def run(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="key.path=value, before the config is read.")
-    ] = None,
+    config: RunFile,
+    overrides: Overrides = None,
     port: Annotated[int, typer.Option(help="HTTP port of the endpoint; 0 for a free one.")] = 0,
     state: State = DEFAULT_STATE,
-    allow_label_change: Annotated[
-        bool, typer.Option(help="Let a candidate pass whose labels are not the champion's.")
-    ] = False,
+    allow_label_change: AllowLabelChange = False,
     tracebacks: Annotated[bool, typer.Option("--traceback", help="Show tracebacks.")] = False,
 ) -> None:
     """Run the pipeline on this machine and promote what passes to a local endpoint."""
@@ -59,8 +62,9 @@ def run(
 
     changes = ["gate.allow_label_change=true"] if allow_label_change else []
     settings = load(config, [*(overrides or []), *changes])
-    finished = local.run(settings, state, port=port, console=console, tracebacks=tracebacks)
-    summary.show(finished, settings, state, console)
+    out = console()
+    finished = local.run(settings, state, port=port, console=out, tracebacks=tracebacks)
+    summary.show(finished, settings, state, out)
     codes = {"rejected": REJECTED, "waiting": WAITING}
     if finished.verdict["decision"] in codes:
         raise typer.Exit(codes[finished.verdict["decision"]])
@@ -71,12 +75,12 @@ def status(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
     """Tell what runs here, and which version of each model is champion."""
     from pipelines.status import show
 
-    show(state, store, console)
+    show(state, store, console())
 
 
 @app.command()
 def history(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    name: Name,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
@@ -91,25 +95,25 @@ def history(
         table.add_row(
             str(event.number), event.at, event.action, event.version, event.by, event.reason
         )
-    console.print(table)
+    console().print(table)
 
 
 @app.command()
 def rollback(
-    name: Annotated[str, typer.Argument(help="Name of the model.")],
+    name: Name,
     to: Annotated[str | None, typer.Option(help="Version; unset is the one before.")] = None,
-    config: release_cli.Config = None,
+    config: Config = None,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
     """Bring back the champion before this one."""
     from pipelines.local import use_store
 
-    target = release_cli.target(config, state)
+    target = sections.target(config, state)
     address = use_store(state, store)
     event = roll_back(address, name, target, to)
-    release_cli.followed(config, address, name)
-    console.print(f"{name} {event.version} is the champion again (promotion {event.number})")
+    sections.followed(config, address, name)
+    console().print(f"{name} {event.version} is the champion again (promotion {event.number})")
 
 
 @app.command()
@@ -118,7 +122,7 @@ def up(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
     from pipelines.local import bring_up, use_store
 
     for url in bring_up(state, use_store(state, store)):
-        console.print(url, highlight=False)
+        console().print(url, highlight=False)
 
 
 @app.command()
@@ -127,7 +131,7 @@ def down(state: State = DEFAULT_STATE) -> None:
     from pipelines.status import stop_all
 
     for stopped in stop_all(state):
-        console.print(f"stopped {stopped}")
+        console().print(f"stopped {stopped}")
 
 
 @app.command()
@@ -139,7 +143,7 @@ def usage(state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
     table = Table("folder", "objects", "MB")
     for each in usage(use_store(state, store)):
         table.add_row(each.folder, str(each.objects), f"{each.bytes / 1e6:.1f}")
-    console.print(table)
+    console().print(table)
 
 
 @app.command()
@@ -161,7 +165,7 @@ def dashboard(
     from pipelines.dashboard.command import serve
 
     address = store or (load(config).store if config else None)
-    console.print(f"http://{host}:{port}", highlight=False)
+    console().print(f"http://{host}:{port}", highlight=False)
     serve(state, address, host, port, endpoint)
 
 
@@ -172,7 +176,7 @@ def compile_command(
         bool, typer.Option(help="Write Pipeline and PipelineVersion resources, for GitOps.")
     ] = False,
     namespace: Annotated[str, typer.Option(help="Their namespace.")] = "kubeflow",
-    registry: Annotated[str, typer.Option(help="Where the steps' images are pulled from.")] = "",
+    registry: Registry = "",
 ) -> None:
     """Write the pipeline as KFP's IR YAML, or as Kubernetes resources."""
     from pipelines.compile import COMPILED, MANIFEST, compile_manifest, compile_pipeline
@@ -182,7 +186,7 @@ def compile_command(
     else:
         compile_pipeline(target or COMPILED, registry)
     written = target or (MANIFEST if kubernetes else COMPILED)
-    console.print(f"wrote {written}", highlight=False)
+    console().print(f"wrote {written}", highlight=False)
 
 
 def main() -> None:

@@ -1,14 +1,13 @@
 """The commands of `finegate` that talk to a cluster's Kubeflow Pipelines."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from pipelines.cluster import Place
+from pipelines.options import Overrides, Registry, RunFile, console
 
 commands = typer.Typer()
 schedules = typer.Typer(no_args_is_help=True, help="Schedules on a cluster, declared in a file.")
@@ -23,17 +22,15 @@ Experiment = Annotated[str, typer.Option(help="KFP experiment.")]
 
 @commands.command()
 def submit(
-    config: Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="key.path=value, before the config is read.")
-    ] = None,
+    config: RunFile,
+    overrides: Overrides = None,
     host: Host = None,
     namespace: Namespace = None,
     experiment: Experiment = "finegate",
     service_account: Annotated[
         str, typer.Option(help="Account of the run's pods.")
     ] = "finegate-pipeline",
-    registry: Annotated[str, typer.Option(help="Where the steps' images are pulled from.")] = "",
+    registry: Registry = "",
 ) -> None:
     """Start one run on a cluster; prints its id."""
     from pipelines import submit
@@ -63,7 +60,7 @@ def runs(
     for run in runs(Place(host=host, namespace=namespace, experiment=experiment), limit):
         times = [f"{t:%Y-%m-%d %H:%M}" if t else "" for t in (run.created_at, run.finished_at)]
         table.add_row(run.run_id, run.display_name, run.state or "", *times)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console().print(table)
 
 
 @commands.command()

@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kfp import compiler
@@ -19,10 +20,7 @@ def compile_pipeline(target: Path, registry: str = "") -> None:
 
     `registry`, such as registry.example.com/team, is put before the images' names.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(train_and_promote, str(target))
-    if registry:
-        _pull_from(registry, target)
+    _write(target, registry)
 
 
 def compile_manifest(target: Path, namespace: str, registry: str = "") -> None:
@@ -31,10 +29,9 @@ def compile_manifest(target: Path, namespace: str, registry: str = "") -> None:
     The version is named by the IR's hash: a PipelineVersion cannot be changed.
     """
     version = f"{train_and_promote.name}-{compiled(registry)[1]}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(
-        train_and_promote,
-        str(target),
+    _write(
+        target,
+        registry,
         kubernetes_manifest_format=True,
         kubernetes_manifest_options=KubernetesManifestOptions(
             pipeline_name=train_and_promote.name,
@@ -43,8 +40,6 @@ def compile_manifest(target: Path, namespace: str, registry: str = "") -> None:
             include_pipeline_manifest=True,
         ),
     )
-    if registry:
-        _pull_from(registry, target)
 
 
 def compiled(registry: str = "") -> tuple[bytes, str]:
@@ -54,6 +49,13 @@ def compiled(registry: str = "") -> tuple[bytes, str]:
         compile_pipeline(target, registry)
         content = target.read_bytes()
     return content, hashlib.sha256(content).hexdigest()[:12]
+
+
+def _write(target: Path, registry: str, **options: Any) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    compiler.Compiler().compile(train_and_promote, str(target), **options)
+    if registry:
+        _pull_from(registry, target)
 
 
 def _pull_from(registry: str, target: Path) -> None:

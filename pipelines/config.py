@@ -1,12 +1,10 @@
 """The run config: one YAML file, typed, with errors that name the line's key and the remedy."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from components.download_dataset.settings import DatasetSettings
 from components.download_model.settings import ModelSettings
@@ -21,7 +19,7 @@ from components.storage import split
 from components.tokenize_dataset.settings import TokenizationSettings
 from components.tracking.settings import MlflowSettings
 from components.validate_dataset.settings import ValidationSettings
-from serving.errors import InputError
+from pipelines import documents
 
 
 class ClusterSettings(BaseModel):
@@ -94,65 +92,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> RunConfig:
 
     Raises InputError for a file that is absent, no YAML, or does not fit the schema.
     """
-    if not path.is_file():
-        raise InputError(f"there is no config file {path}. `ls configs` lists those that ship.")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {error}. Mend it there.") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{path} holds no mapping at its top; it needs name:, dataset: and so on.")
+    document = documents.read(path, "`ls configs` lists those that ship.")
     for override in overrides:
-        _apply(document, override)
-    try:
-        return RunConfig.model_validate(document)
-    except ValidationError as error:
-        raise InputError(f"{path}: " + "; ".join(_explain(error, document))) from error
-
-
-def _apply(document: dict[str, Any], override: str) -> None:
-    key, separator, value = override.partition("=")
-    if not separator or not key:
-        raise InputError(f"--set {override!r} is not key=value, as training.epochs=2 is.")
-    *parents, last = key.split(".")
-    for parent in parents:
-        document = document.setdefault(parent, {})
-        if not isinstance(document, dict):
-            raise InputError(f"--set {override!r}: {parent} is no mapping in the config.")
-    try:
-        document[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"--set {override!r}: the value is not YAML ({error}).") from error
-
-
-def _explain(error: ValidationError, document: dict[str, Any]) -> list[str]:
-    sentences = []
-    for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
-            known = _known_keys(problem["loc"][:-1])
-            near = get_close_matches(str(problem["loc"][-1]), known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}."
-            sentences.append(f"unknown key {place}; {hint}")
-        elif problem["type"] == "missing":
-            sentences.append(f"{place} is missing; add it.")
-        else:
-            given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
-            sentences.append(f"{place}: {problem['msg']}{given}.")
-    return sentences
-
-
-def _known_keys(place: tuple[int | str, ...]) -> list[str]:
-    """Keys that the section at `place` takes."""
-    section: Any = RunConfig
-    for part in place:
-        field = getattr(section, "model_fields", {}).get(part)
-        candidates = [] if field is None else [field.annotation, *_arguments(field.annotation)]
-        section = next(
-            (c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None
-        )
-    return sorted(getattr(section, "model_fields", {}))
-
-
-def _arguments(annotation: Any) -> tuple[Any, ...]:
-    return getattr(annotation, "__args__", ())
+        documents.override(document, override)
+    return documents.checked(RunConfig, document, str(path))

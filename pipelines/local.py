@@ -15,7 +15,8 @@ from uuid import uuid4
 from rich.console import Console
 
 from components import promotions, storage
-from components.promote_model.promotion import RolledBackError, roll_out
+from components.promote_model.promotion import RolledBackError
+from components.promote_model.rollout import roll_out
 from components.promote_model.settings import LocalTarget, PromotionSettings
 from components.promote_model.targets.local import chosen_port
 from pipelines import object_store

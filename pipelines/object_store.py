@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from components import processes
+from components import processes, storage
 from serving.errors import InputError
 
 BUCKET = "finegate"
@@ -89,15 +88,8 @@ def _ready(facts: Mapping[str, Any]) -> bool:
 
     The bucket answers before the volumes are there: reads of old objects then fail for a while.
     """
-    server = variables(facts)
-    client = boto3.client(
-        "s3",
-        endpoint_url=server["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id=server["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=server["AWS_SECRET_ACCESS_KEY"],
-        region_name=server["AWS_DEFAULT_REGION"],
-        config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1}),
-    )
+    config = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1})
+    client = storage.connect(variables(facts), config)
     try:
         client.head_bucket(Bucket=BUCKET)
         with contextlib.suppress(client.exceptions.NoSuchKey):

@@ -1,43 +1,37 @@
 """The commands of `finegate` that evaluate, judge and release, without a run of the pipeline."""
 
-import sys
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
-import yaml
-from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from components import folders, promotions, storage
+from components import folders, storage
 from components.download_dataset.settings import DatasetSettings
 from components.gate_model.settings import GateSettings
-from components.promote_model.settings import PromotionSettings
-from components.tracking.settings import MlflowSettings
+from pipelines import documents
+from pipelines.options import (
+    DEFAULT_STATE,
+    REJECTED,
+    WAITING,
+    AllowLabelChange,
+    Config,
+    Name,
+    State,
+    StoreOption,
+    console,
+)
+from pipelines.sections import followed, section, target
 from serving.errors import InputError
 
-REJECTED, WAITING = 3, 5
-
 commands = typer.Typer()
-Settings = TypeVar("Settings", bound=BaseModel)
 
-State = Annotated[Path, typer.Option(help="Folder of this machine's store, endpoints and runs.")]
-StoreOption = Annotated[
-    str | None, typer.Option(help="s3://bucket/prefix; unset is the embedded store.")
-]
-Name = Annotated[str, typer.Argument(help="Name of the model.")]
 Folder = Annotated[Path, typer.Argument(help="A Hugging Face folder of a classifier.")]
 Rows = Annotated[Path, typer.Argument(help="A file with a text and a label a row.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option("--set", help="A key of dataset, such as label=rating or format=tsv."),
 ]
-Config = Annotated[
-    Path | None, typer.Option(help="A run config, whose section of that name is used.")
-]
-DEFAULT_STATE = Path(".finegate")
 
 
 @commands.command()
@@ -68,9 +62,7 @@ def gate(
     rows: Rows,
     columns: Columns = None,
     config: Config = None,
-    allow_label_change: Annotated[
-        bool, typer.Option(help="Let a candidate pass whose labels are not the champion's.")
-    ] = False,
+    allow_label_change: AllowLabelChange = False,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
@@ -78,7 +70,7 @@ def gate(
     from pipelines import alone, summary
     from pipelines.local import use_store
 
-    rules = _section(GateSettings, config, "gate")
+    rules = section(GateSettings, config, "gate")
     if allow_label_change:
         rules = rules.model_copy(update={"allow_label_change": True})
     verdict = alone.decide(use_store(state, store), name, model, _dataset(rows, columns), rules)
@@ -136,7 +128,7 @@ def pin(
     store: StoreOption = None,
 ) -> None:
     """Keep a version champion: no promotion follows until `finegate unpin`."""
-    from components.promote_model.promotion import pin
+    from components.promote_model.interventions import pin
     from pipelines.local import use_store
 
     address = use_store(state, store)
@@ -148,7 +140,7 @@ def pin(
 @commands.command()
 def unpin(name: Name, state: State = DEFAULT_STATE, store: StoreOption = None) -> None:
     """Let promotions follow again."""
-    from components.promote_model.promotion import unpin
+    from components.promote_model.interventions import unpin
     from pipelines.local import use_store
 
     event = unpin(use_store(state, store), name)
@@ -164,107 +156,18 @@ def diff(
     store: StoreOption = None,
 ) -> None:
     """Tell two releases apart: metrics, lineage, training settings, files."""
+    from pipelines import release_diff
     from pipelines.local import use_store
 
-    address = use_store(state, store)
-    events = promotions.history(address, name)
-    new = after or (events[-1].version if events else None)
-    old = before or promotions.predecessor(events)
-    if old is None or new is None:
-        raise InputError(f"{name} has not two champions to compare. Name two versions.")
-    sides = [_release(address, name, version) for version in (old, new)]
-    table = Table("what", old, new)
-    left, right = (_flat(side) for side in sides)
-    for key in sorted({*left, *right}):
-        if left.get(key) != right.get(key):
-            table.add_row(Text(key), Text(left.get(key, "-")), Text(right.get(key, "-")))
-    console().print(table)
-
-
-def console() -> Console:
-    """Bound to stdout as it is now; a log has no width to fit."""
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    console().print(release_diff.table(use_store(state, store), name, before, after))
 
 
 def _say(line: str) -> None:
     console().print(Text(line), soft_wrap=True)
 
 
-def _release(store: str, name: str, version: str) -> dict[str, Any]:
-    document = promotions.release(store, name, version)
-    if document is None:
-        raise InputError(f"{name} has no release {version}. `finegate history {name}` lists them.")
-    return document
-
-
-def _flat(release: dict[str, Any]) -> dict[str, str]:
-    """Every number and name of a release by its path; files by their SHA-256."""
-    found: dict[str, str] = {}
-
-    def walk(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                walk(item, f"{path}.{key}" if path else str(key))
-        else:
-            found[path] = f"{value:.6g}" if isinstance(value, float) else str(value)
-
-    kept = ("labels", "max_length", "lineage", "metrics", "created", "run")
-    walk({key: release[key] for key in kept if key in release}, "")
-    for file in release["files"]:
-        found[f"file {file['path']}"] = f"{file['sha256'][:12]} ({file['size']} bytes)"
-    return found
-
-
 def _dataset(rows: Path, columns: list[str] | None) -> DatasetSettings:
     given: dict[str, Any] = {"path": str(rows)}
     for column in columns or []:
-        key, separator, value = column.partition("=")
-        if not separator:
-            raise InputError(f"--set {column!r} is not key=value, as label=rating is.")
-        given[key] = yaml.safe_load(value)
-    return _valid(DatasetSettings, given, "--set")
-
-
-def target(config: Path | None, state: Path) -> PromotionSettings:
-    """The config's promotion, or this machine's endpoint."""
-    from pipelines.local import promotion_settings
-
-    if config is None:
-        return promotion_settings(state)
-    return _section(PromotionSettings, config, "promotion")
-
-
-def followed(config: Path | None, store: str, name: str) -> None:
-    """Let the tracking server follow the promotion log, where the config names one."""
-    tracking = config and _document(config).get("tracking")
-    if tracking:
-        from components.tracking.mlflow import follow
-
-        follow(store, name, _valid(MlflowSettings, tracking, f"{config}: tracking"))
-
-
-def _section(kind: type[Settings], config: Path | None, name: str) -> Settings:
-    """The section of a run config, whose other sections may be absent."""
-    if config is None:
-        return kind()
-    return _valid(kind, _document(config).get(name) or {}, f"{config}: {name}")
-
-
-def _document(config: Path) -> dict[str, Any]:
-    if not config.is_file():
-        raise InputError(f"there is no config file {config}. `ls configs` lists those that ship.")
-    try:
-        document: dict[str, Any] = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{config} is not YAML: {error}. Mend it there.") from error
-    return document
-
-
-def _valid(kind: type[Settings], given: Any, place: str) -> Settings:
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        said = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
-        )
-        raise InputError(f"{place}: {said}. Mend it there.") from error
+        documents.override(given, column)
+    return documents.checked(DatasetSettings, given, "--set")

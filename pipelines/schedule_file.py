@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from pipelines import documents
 from pipelines.cluster import Place
-from serving.errors import InputError
 
 
 class Schedule(BaseModel):
@@ -51,14 +50,5 @@ class ScheduleFile(Place):
 
 def read(path: Path) -> ScheduleFile:
     """The parsed file. Raises InputError when it is absent or does not fit."""
-    if not path.is_file():
-        raise InputError(f"there is no schedule file {path}. configs/schedules has an example.")
-    try:
-        return ScheduleFile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {error}. Mend it there.") from error
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()
-        )
-        raise InputError(f"{path}: {problems}.") from error
+    document = documents.read(path, "configs/schedules has an example.")
+    return documents.checked(ScheduleFile, document, str(path))

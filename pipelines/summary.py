@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +67,5 @@ def table(verdict: dict[str, Any]) -> Table:
 
 def _test_texts(store: str, dataset: str) -> list[str]:
     """One test row of each of two labels."""
-    import pandas as pd
-
-    uri = f"{store}/validated/{dataset}"
-    with tempfile.TemporaryDirectory() as scratch:
-        manifest = folders.existing(uri)
-        wanted = [file for file in manifest["files"] if file["path"] == "test.parquet"]
-        folders.fetch(uri, Path(scratch), {**manifest, "files": wanted})
-        rows = pd.read_parquet(Path(scratch) / "test.parquet")
+    rows = folders.read_table(f"{store}/validated/{dataset}", "test.parquet")
     return [str(text) for text in rows.groupby("label")["text"].first()[:2]]

@@ -17,15 +17,10 @@ class Usage:
 
 def usage(store: str) -> list[Usage]:
     """The store's top folders, largest first. Versions and unfinished uploads are not counted."""
-    bucket, prefix = storage.split(store)
-    prefix = f"{prefix}/" if prefix else ""
     objects: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    with storage.errors(store):
-        paginator = storage.client().get_paginator("list_objects_v2")
-        for page in paginator.paginate(Bucket=bucket, Prefix=prefix):
-            for item in page.get("Contents", []):
-                folder = item["Key"].removeprefix(prefix).partition("/")[0]
-                objects[folder] += 1
-                sizes[folder] += item["Size"]
+    for key, item in storage.list_objects(store):
+        folder = key.partition("/")[0]
+        objects[folder] += 1
+        sizes[folder] += item["Size"]
     return [Usage(folder, objects[folder], size) for folder, size in sizes.most_common()]

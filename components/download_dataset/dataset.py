@@ -39,8 +39,7 @@ def download(store: str, settings: DatasetSettings) -> str:
             libraries=["pyarrow", "datasets"] if settings.hub else ["pyarrow"],
         )
         uri = f"{store}/datasets/{identity}"
-        if folders.manifest_of(uri) is not None:
-            say(STEP, f"cached: {uri} (same source, same settings)")
+        if folders.cached(uri, STEP, "same source, same settings"):
             return uri
         target = scratch / "target"
         target.mkdir(exist_ok=True)
@@ -53,10 +52,10 @@ def download(store: str, settings: DatasetSettings) -> str:
 
 
 def _hub_identity(settings: DatasetSettings) -> dict[str, Any]:
-    from components.sources.hub import dataset_commit
+    from components.sources.hub import commit_of
 
     assert settings.hub is not None  # the one source without files
-    return {**settings.hub.model_dump(), "revision": dataset_commit(settings.hub)}
+    return {**settings.hub.model_dump(), "revision": commit_of("dataset", settings.hub)}
 
 
 def _write(

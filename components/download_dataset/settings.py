@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from components.download_dataset.labels import Bin, plain
+from components.problem_types import ProblemType
 from components.sources.settings import HubDatasetSource, MemberPath, PyPISource, Sha256
 
 Split = Literal["train", "validation", "test"]
 Format = Literal["csv", "tsv", "jsonl", "parquet", "text"]
-ProblemType = Literal["single_label_classification", "multi_label_classification", "regression"]
 Places = str | dict[Split, str]
 """One place, or one for each split."""
 

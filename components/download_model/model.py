@@ -30,8 +30,7 @@ def download(store: str, settings: ModelSettings) -> str:
         libraries=["transformers"] if settings.architecture else [],
     )
     uri = f"{store}/base-models/{identity}"
-    if folders.manifest_of(uri) is not None:
-        say(STEP, f"cached: {uri} (same source)")
+    if folders.cached(uri, STEP, "same source"):
         return uri
     with workspace(STEP, identity) as scratch:
         target = scratch / "model"
@@ -54,9 +53,9 @@ def download(store: str, settings: ModelSettings) -> str:
 
 def _identity(settings: ModelSettings) -> dict[str, Any]:
     if settings.hub is not None:
-        from components.sources.hub import model_commit
+        from components.sources.hub import commit_of
 
-        return {"id": settings.hub.id, "revision": model_commit(settings.hub)}
+        return {"id": settings.hub.id, "revision": commit_of("model", settings.hub)}
     if settings.pypi is not None:
         return {**settings.pypi.model_dump(), "member": settings.member}
     if settings.architecture is not None:

@@ -21,7 +21,7 @@ def evaluate_model(
 
     Args:
         store: S3 address under which everything lies.
-        model: S3 address of the fine-tuned candidate.
+        model: S3 address of the exported candidate.
         dataset: S3 address of the validated dataset.
         name: Name of the model, whose champion is scored too.
         metrics: Accuracy, macro precision, recall and F1, log loss, and each class's.

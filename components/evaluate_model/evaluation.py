@@ -12,9 +12,6 @@ from components.fingerprint import fingerprint
 
 STEP = "evaluate_model"
 
-WEIGHTLESS = ("training.jsonl",)
-"""Files of a fine-tuned model that scoring does not read."""
-
 
 class Evaluations(NamedTuple):
     """S3 addresses of evaluations on the same test rows; `champion` is '' when there is none."""
@@ -60,8 +57,7 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
         libraries=["openvino", "scikit-learn", "tokenizers", "torch", "transformers"],
     )
     uri = f"{store}/evaluations/{identity}"
-    if folders.manifest_of(uri) is not None:
-        say(STEP, f"cached: {uri} (same model, same test rows)")
+    if folders.cached(uri, STEP, "same model, same test rows"):
         return uri
     # Here and not above: a cache hit needs no scikit-learn, whose import takes over a second.
     from components.evaluate_model.baselines import baselines
@@ -69,8 +65,7 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, target = Path(scratch) / "model", Path(scratch) / "target"
-        needed = [file for file in manifest["files"] if file["path"] not in WEIGHTLESS]
-        folders.fetch(model, folder, {**manifest, "files": needed})
+        folders.fetch(model, folder, manifest, lambda path: path != "training.jsonl")
         folders.fetch(dataset, Path(scratch) / "rows", rows_manifest)
         test = pd.read_parquet(Path(scratch) / "rows" / "test.parquet")
         train_file = Path(scratch) / "rows" / "train.parquet"

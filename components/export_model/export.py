@@ -29,8 +29,7 @@ def export(store: str, model: str, dataset: str, settings: ExportSettings) -> st
         libraries=["nncf", "openvino", "torch", "transformers"],
     )
     uri = f"{store}/exported/{identity}"
-    if folders.manifest_of(uri) is not None:
-        say(STEP, f"cached: {uri} (same model, same rows, same settings)")
+    if folders.cached(uri, STEP, "same model, same rows, same settings"):
         return uri
     from components.export_model.choice import choose
 

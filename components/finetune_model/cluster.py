@@ -1,13 +1,14 @@
 """Training on a cluster: a TrainJob created or adopted, watched to its end, deleted on cancel."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from components.console import ERROR_MARK, say
+from components import kube_config
+from components.console import say
 from components.finetune_model.job import Job
+from components.finetune_model.pod_log import PodLog
 from components.finetune_model.settings import ClusterSettings
 from components.finetune_model.trainjob import GROUP, PLURAL, VERSION, name_of, resource
 from serving.errors import InputError
@@ -23,24 +24,17 @@ def run(job: Job, cluster: ClusterSettings, image: str) -> None:
     asked to stop, the TrainJob is deleted with it. Raises InputError with the worker's own words,
     or with what the cluster refused.
     """
-    from kubernetes import client, config
+    from kubernetes import client
     from kubernetes.client.exceptions import ApiException
-    from kubernetes.config.config_exception import ConfigException
 
-    try:
-        config.load_config()
-    except ConfigException as error:
-        raise InputError(
-            f"no Kubernetes cluster is configured here ({error}). Run in a pod with a "
-            "ServiceAccount, set KUBECONFIG, or leave training.cluster unset."
-        ) from error
+    api = client.ApiClient(kube_config.configuration())
     body = resource(job, cluster, image)
     where = f"TrainJob {cluster.namespace}/{name_of(job)}"
-    jobs = client.CustomObjectsApi()
+    jobs = client.CustomObjectsApi(api)
     try:
         _create(jobs, cluster.namespace, body, where)
         with _deleted_on_cancel(jobs, cluster.namespace, name_of(job)):
-            told = _Log(client.CoreV1Api(), cluster.namespace, name_of(job))
+            told = PodLog(client.CoreV1Api(api), cluster.namespace, name_of(job))
             failure = _wait(jobs, cluster.namespace, name_of(job), told)
     except ApiException as error:
         raise InputError(
@@ -84,18 +78,7 @@ def _create(jobs: Any, namespace: str, body: dict[str, Any], where: str) -> None
 
 
 def _wait_until_gone(jobs: Any, namespace: str, name: str, version: str) -> None:
-    from kubernetes import watch
-
-    for event in watch.Watch().stream(
-        jobs.list_namespaced_custom_object,
-        GROUP,
-        VERSION,
-        namespace,
-        PLURAL,
-        field_selector=f"metadata.name={name}",
-        resource_version=version,
-        timeout_seconds=SECONDS_A_WATCH,
-    ):
+    for event in _events(jobs, namespace, name, resource_version=version):
         if event["type"] == "DELETED":
             return
 
@@ -130,20 +113,10 @@ def _deleted_on_cancel(jobs: Any, namespace: str, name: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _wait(jobs: Any, namespace: str, name: str, told: "_Log") -> str | None:
+def _wait(jobs: Any, namespace: str, name: str, told: PodLog) -> str | None:
     """Wait for the end; None when it is complete, else why it failed."""
-    from kubernetes import watch
-
     while True:  # a watch ends by itself after a while
-        for event in watch.Watch().stream(
-            jobs.list_namespaced_custom_object,
-            GROUP,
-            VERSION,
-            namespace,
-            PLURAL,
-            field_selector=f"metadata.name={name}",
-            timeout_seconds=SECONDS_A_WATCH,
-        ):
+        for event in _events(jobs, namespace, name):
             if event["type"] == "DELETED":
                 return "somebody deleted it"
             outcome = _outcome(event["object"])
@@ -151,6 +124,23 @@ def _wait(jobs: Any, namespace: str, name: str, told: "_Log") -> str | None:
                 told.finish()
                 return outcome or None
             told.follow()
+
+
+def _events(jobs: Any, namespace: str, name: str, **since: str) -> Iterator[dict[str, Any]]:
+    """One watch of the TrainJob: its events until the watch ends."""
+    from kubernetes import watch
+
+    events: Iterator[dict[str, Any]] = watch.Watch().stream(
+        jobs.list_namespaced_custom_object,
+        GROUP,
+        VERSION,
+        namespace,
+        PLURAL,
+        field_selector=f"metadata.name={name}",
+        timeout_seconds=SECONDS_A_WATCH,
+        **since,
+    )
+    return events
 
 
 def _outcome(found: dict[str, Any]) -> str | None:
@@ -161,45 +151,3 @@ def _outcome(found: dict[str, Any]) -> str | None:
         if condition["status"] == "True" and condition["type"] == "Failed":
             return str(condition.get("message") or condition.get("reason") or "no reason given")
     return None
-
-
-class _Log:
-    """Streams the first pod's log to ours, and keeps the refusal that it may contain."""
-
-    def __init__(self, pods: Any, namespace: str, name: str) -> None:
-        self._pods, self._namespace, self._name = pods, namespace, name
-        self._thread: threading.Thread | None = None
-        self.refusal = ""
-
-    def follow(self) -> None:
-        """Start streaming once the pod runs."""
-        if self._thread is not None:
-            return
-        pods = self._pods.list_namespaced_pod(
-            self._namespace,
-            label_selector=f"jobset.sigs.k8s.io/jobset-name={self._name},"
-            "batch.kubernetes.io/job-completion-index=0",
-        ).items
-        if pods and pods[0].status.phase != "Pending":
-            self._thread = threading.Thread(
-                target=self._stream, args=(pods[0].metadata.name,), daemon=True
-            )
-            self._thread.start()
-
-    def finish(self) -> None:
-        """Read what is left, once the job has ended."""
-        self.follow()
-        if self._thread is not None:
-            self._thread.join(30)
-
-    def _stream(self, pod: str) -> None:
-        from kubernetes import watch
-
-        for line in watch.Watch().stream(
-            self._pods.read_namespaced_pod_log, name=pod, namespace=self._namespace
-        ):
-            if line.startswith(ERROR_MARK):
-                words = line.removeprefix(f"{ERROR_MARK}{STEP}: ").strip()
-                self.refusal = self.refusal or words
-            else:
-                say(STEP, line.removeprefix(f"{STEP}: "))

@@ -8,7 +8,7 @@ from typing import Any
 
 from boto3.exceptions import Boto3Error
 from tensorboardX import SummaryWriter
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from components import storage
 from components.console import Progress, say
@@ -35,13 +35,7 @@ class Curves(TrainerCallback):
         self._board: SummaryWriter | None = None
         self._showing: threading.Thread | None = None
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **named: Any) -> None:
         if not state.is_world_process_zero:
             return
         self._progress = Progress(STEP, "training, step", state.max_steps)
@@ -54,23 +48,17 @@ class Curves(TrainerCallback):
         for point in points:
             self._chart(point)
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **named: Any) -> None:
         if self._progress is not None:
             self._progress.reach(state.global_step, self._note)
 
     def on_log(
         self,
-        args: TrainingArguments,
+        args: Any,
         state: TrainerState,
-        control: TrainerControl,
+        control: Any,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        **named: Any,
     ) -> None:
         if not state.is_world_process_zero:
             return
@@ -91,13 +79,7 @@ class Curves(TrainerCallback):
             say(STEP, f"validation at step {state.global_step}: {scores}")
             self._show()
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, control: Any, **named: Any) -> None:
         if self._board is not None:
             if self._showing is not None:
                 self._showing.join(SECONDS_FOR_THE_LAST)
@@ -116,7 +98,7 @@ class Curves(TrainerCallback):
         if self._uri is None or self._board is None:
             return
         self._board.flush()
-        events = sorted((self._path.parent / "tensorboard").iterdir())[-1]
+        events = max((self._path.parent / "tensorboard").iterdir())
         files = {
             f"{self._uri}/{self._path.name}": self._path.read_bytes(),
             f"{self._uri}/tensorboard/events.out.tfevents.{STEP}": events.read_bytes(),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 
 from components.console import say
 
@@ -40,13 +40,7 @@ class Exposition(TrainerCallback):
         self._steps = self._gauge("steps", "Optimizer steps in all.")
         self._validation = self._gauge("validation", "Scores of the last evaluation.", "metric")
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **named: Any) -> None:
         if not state.is_world_process_zero:
             return
         self._progress(state)
@@ -55,22 +49,16 @@ class Exposition(TrainerCallback):
         except OSError as error:
             say(STEP, f"no metrics at port {self._port}, which cannot be had ({error.strerror})")
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **named: Any) -> None:
         self._progress(state)
 
     def on_log(
         self,
-        args: TrainingArguments,
+        args: Any,
         state: TrainerState,
-        control: TrainerControl,
+        control: Any,
         logs: dict[str, float] | None = None,
-        **kwargs: Any,
+        **named: Any,
     ) -> None:
         for key, value in (logs or {}).items():
             if key in self._gauges:

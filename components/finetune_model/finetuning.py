@@ -11,10 +11,11 @@ from components import folders
 from components.console import ERROR_MARK, say
 from components.finetune_model import checkpoints, cluster
 from components.finetune_model.job import Job
-from components.finetune_model.problem import Problem, check
+from components.finetune_model.problem import check
 from components.finetune_model.settings import TrainingSettings
 from components.fingerprint import fingerprint
 from components.images import TRAINER_IMAGE
+from components.problem_types import ProblemType
 from serving.errors import InputError
 
 STEP = "finetune_model"
@@ -27,9 +28,8 @@ def finetune(store: str, tokenized: str, base_model: str, settings: TrainingSett
     address. Raises InputError for settings that cannot work here.
     """
     job = plan(store, tokenized, base_model, settings)
-    if folders.manifest_of(job.result) is not None:
+    if folders.cached(job.result, STEP, "same tokens, same base model, same hyperparameters"):
         checkpoints.clear(job.checkpoints)
-        say(STEP, f"cached: {job.result} (same tokens, same base model, same hyperparameters)")
         return job.result
     if settings.cluster is not None:
         cluster.run(job, settings.cluster, TRAINER_IMAGE)
@@ -53,7 +53,7 @@ def plan(store: str, tokenized: str, base_model: str, settings: TrainingSettings
     Raises InputError when an input does not exist, or settings do not suit its kind of problem.
     """
     data, base = folders.existing(tokenized), folders.existing(base_model)
-    problem: Problem = data.get("problem_type", "single_label_classification")
+    problem: ProblemType = data.get("problem_type", "single_label_classification")
     check(problem, settings)
     identity = fingerprint(
         {

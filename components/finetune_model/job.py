@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from components.finetune_model.problem import Problem
 from components.finetune_model.settings import TrainingSettings
+from components.problem_types import ProblemType
 
 FILE = "job.json"
 
@@ -18,7 +18,7 @@ class Job(BaseModel):
 
     settings: TrainingSettings
     labels: list[str]
-    problem: Problem = "single_label_classification"
+    problem: ProblemType = "single_label_classification"
     tokenized: str
     """S3 address of the tokenized dataset."""
     base_model: str

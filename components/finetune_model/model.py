@@ -15,8 +15,8 @@ from transformers import (
 from transformers import PreTrainedTokenizerBase as Tokenizer
 
 from components.finetune_model.job import Job
-from components.finetune_model.problem import Problem
 from components.finetune_model.settings import TrainingSettings
+from components.problem_types import ProblemType
 from serving.errors import InputError
 
 
@@ -92,7 +92,7 @@ def build(
     folder: Path,
     labels: list[str],
     tokenizer: Tokenizer,
-    problem: Problem = "single_label_classification",
+    problem: ProblemType = "single_label_classification",
 ) -> PreTrainedModel:
     """A `*ForSequenceClassification` with one output a label, named in its config.
 

@@ -1,6 +1,9 @@
-"""The kinds of problem, in transformers' own words: what each one's loss and scores are."""
+"""Each kind of problem's loss and scores.
 
-from typing import Any, Literal
+Labels are class numbers [N], rows of 0.0 and 1.0 [N, C], or numbers [N].
+"""
+
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,13 +11,11 @@ import torch
 from torch.nn import functional
 
 from components.finetune_model.settings import TrainingSettings
+from components.problem_types import ProblemType
 from serving.errors import InputError
 
-Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
-"""Labels are class numbers [N], rows of 0.0 and 1.0 [N, C], or numbers [N]."""
 
-
-def check(problem: Problem, settings: TrainingSettings) -> None:
+def check(problem: ProblemType, settings: TrainingSettings) -> None:
     """Raise InputError for settings that mean nothing for this kind of problem."""
     if problem == "single_label_classification":
         return
@@ -35,13 +36,13 @@ def check(problem: Problem, settings: TrainingSettings) -> None:
         )
 
 
-def best_metric(problem: Problem, settings: TrainingSettings) -> str:
+def best_metric(problem: ProblemType, settings: TrainingSettings) -> str:
     """The score that decides which weights win."""
     return settings.best_metric or ("loss" if problem == "regression" else "macro_f1")
 
 
 def losses(
-    problem: Problem, logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0
+    problem: ProblemType, logits: torch.Tensor, labels: torch.Tensor, label_smoothing: float = 0.0
 ) -> torch.Tensor:
     """Loss of each row [N] of fp32 logits [N, C], as transformers' own models compute it."""
     if problem == "regression":
@@ -56,7 +57,7 @@ def losses(
 
 
 def scores(
-    problem: Problem, logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]
+    problem: ProblemType, logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]
 ) -> dict[str, float]:
     """Accuracy and macro F1; for several labels a row a class applies above 0.5 and accuracy is
     that of whole rows; none for a regression, whose loss is its mean squared error."""

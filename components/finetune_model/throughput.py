@@ -22,7 +22,7 @@ PEAK_BF16 = {
 """Dense bf16 FLOP/s by a part of the device's name, from NVIDIA's data sheets."""
 
 
-def flops_a_token(model: PreTrainedModel, config: PretrainedConfig) -> float:
+def flops_a_token(model: PreTrainedModel) -> float:
     """Forward and backward FLOPs for a token, without attention's own products.
 
     6 a weight (Kaplan et al. 2020, arXiv:2001.08361, section 2.1), 4 a frozen one, whose gradient
@@ -62,7 +62,7 @@ class Meter:
 
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config.get_text_config()
-        self._token_flops = flops_a_token(model, config)
+        self._token_flops = flops_a_token(model)
         self._attention_flops = attention_flops(config)
         self._counts = [0.0, 0.0, 0.0]
         self._began = time.monotonic()

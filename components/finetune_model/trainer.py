@@ -15,9 +15,10 @@ from transformers.trainer_callback import ExportableState
 from components.finetune_model.batches import GlobalBatches, TokenRows
 from components.finetune_model.cadence import Cadence
 from components.finetune_model.checkpoints import Uploads
-from components.finetune_model.problem import Problem, losses
+from components.finetune_model.problem import losses
 from components.finetune_model.settings import TrainingSettings
 from components.finetune_model.throughput import Meter
+from components.problem_types import ProblemType
 from serving.errors import InputError
 
 PROGRESS = "progress.json"
@@ -42,7 +43,7 @@ class CheckpointingTrainer(Trainer):
         *,
         work: Path,
         settings: TrainingSettings,
-        problem: Problem,
+        problem: ProblemType,
         batches: GlobalBatches,
         class_weights: torch.Tensor | None,
         uploads: Uploads,

@@ -28,11 +28,12 @@ from components.finetune_model.hardware import bf16_available, rows_and_accumula
 from components.finetune_model.inputs import fetch_inputs, is_universal
 from components.finetune_model.job import Job
 from components.finetune_model.model import load_initial, write_initial
-from components.finetune_model.problem import Problem, best_metric, scores
+from components.finetune_model.problem import best_metric, scores
 from components.finetune_model.result import publish_result
 from components.finetune_model.settings import TrainingSettings
 from components.finetune_model.throughput import Meter
 from components.finetune_model.trainer import CURVES, CheckpointingTrainer
+from components.problem_types import ProblemType
 from serving.errors import InputError
 
 SECONDS_FOR_THE_LAST_UPLOAD = 10.0
@@ -185,7 +186,7 @@ def training_arguments(
     *,
     on_gpu: bool,
     steps: int,
-    problem: Problem = "single_label_classification",
+    problem: ProblemType = "single_label_classification",
     universal: bool = False,
 ) -> TrainingArguments:
     """The Trainer's arguments for this many processes and `steps` optimizer steps in all."""

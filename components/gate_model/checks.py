@@ -1,26 +1,17 @@
 """The gate's rules over evaluations: each gives one check."""
 
-import operator
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from components.gate_model.bounds import (
-    class_lower,
-    count_draws,
-    paired_differences,
-    row_draws,
-    share_lower,
-)
+from components.gate_model.bounds import paired_differences
+from components.gate_model.metric_bounds import MetricBounds
 from components.gate_model.settings import GateSettings, NoRegression
 from components.gate_model.verdict import Check
 from serving.errors import InputError
-
-SINGLE = "single_label_classification"
-COUNTED = ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "mcc")
 
 
 def absolute(facts: dict[str, Any], rows: pd.DataFrame, settings: GateSettings) -> list[Check]:
@@ -42,18 +33,18 @@ def absolute(facts: dict[str, Any], rows: pd.DataFrame, settings: GateSettings) 
             f"the gate has a bound for {', '.join(foreign)}, which a {facts['problem_type']} does "
             f"not have. Its metrics are {', '.join(sorted(set(metrics) - {'classes'}))}."
         )
-    bounds = _Bounds(facts, rows, settings.confidence)
+    bounds = MetricBounds(facts, rows, settings.confidence)
     checks = [
-        bound(bounds.title(name, "lower"), bounds.lower(name), ">=", limit)
+        Check.of(bounds.title(name, "lower"), bounds.lower(name), ">=", limit)
         for name, limit in settings.minimum.items()
     ]
     checks += [
-        bound(bounds.title(name, "upper"), bounds.upper(name), "<=", limit)
+        Check.of(bounds.title(name, "upper"), bounds.upper(name), "<=", limit)
         for name, limit in settings.maximum.items()
     ]
     for label, limits in settings.classes.items():
         checks += [
-            bound(
+            Check.of(
                 bounds.title(f"{name} of {label}", "lower"),
                 bounds.lower_of_class(name, label),
                 ">=",
@@ -71,9 +62,9 @@ def absolute(facts: dict[str, Any], rows: pd.DataFrame, settings: GateSettings) 
             continue
         baseline = facts["baselines"][name]
         checks.append(
-            bound(f"mae under {name}", metrics["mae"], "<", baseline["mae"] - margin)
+            Check.of(f"mae under {name}", metrics["mae"], "<", baseline["mae"] - margin)
             if "mae" in metrics
-            else bound(
+            else Check.of(
                 f"accuracy over {name}", metrics["accuracy"], ">", baseline["accuracy"] + margin
             )
         )
@@ -96,17 +87,15 @@ def no_regression(
     won = int((candidate & ~champion).sum())
     lost = int((~candidate & champion).sum())
     lower = float(np.quantile(paired_differences(won, lost, rows), 1 - rule.confidence))
-    passed = lower >= -rule.margin
-    return Check(
-        name="accuracy against champion, lower bound",
-        observed=lower,
-        relation=">=",
-        bound=-rule.margin,
-        passed=passed,
-        why=f"on the same {rows} rows the candidate is right where the champion is wrong {won} "
+    proven = "at most" if lower >= -rule.margin else "not proven to be at most"
+    return Check.of(
+        "accuracy against champion, lower bound",
+        lower,
+        ">=",
+        -rule.margin,
+        f"on the same {rows} rows the candidate is right where the champion is wrong {won} "
         f"times and wrong where it is right {lost} times; with {rule.confidence:.0%} confidence "
-        f"its accuracy is {'at most' if passed else 'not proven to be at most'} "
-        f"{rule.margin:.3g} lower",
+        f"its accuracy is {proven} {rule.margin:.3g} lower",
     )
 
 
@@ -118,13 +107,12 @@ def _no_longer_distance(
     if np.ptp(further) > 0:
         test = stats.ttest_1samp(further, 0.0, alternative="less")
         upper = float(test.confidence_interval(rule.confidence).high)
-    return Check(
-        name="mean absolute error against champion, upper bound",
-        observed=upper,
-        relation="<=",
-        bound=rule.margin,
-        passed=upper <= rule.margin,
-        why=f"on the same {len(candidate)} rows the candidate is off by {further.mean():+.3g} more "
+    return Check.of(
+        "mean absolute error against champion, upper bound",
+        upper,
+        "<=",
+        rule.margin,
+        f"on the same {len(candidate)} rows the candidate is off by {further.mean():+.3g} more "
         f"than the champion, with {rule.confidence:.0%} confidence by {upper:.3g} at most",
     )
 
@@ -136,7 +124,7 @@ def findings(dataset: dict[str, Any], settings: GateSettings) -> list[Check]:
     dropped = sum(e["count"] for e in dataset.get("findings", []) if e["action"] == "dropped")
     total = dataset.get("rows") or max(kept + dropped, 1)
     return [
-        bound(f"share of rows with {name}", found.get(name, 0) / total, "<=", limit)
+        Check.of(f"share of rows with {name}", found.get(name, 0) / total, "<=", limit)
         for name, limit in settings.data.items()
     ]
 
@@ -147,80 +135,12 @@ def same_labels(candidate: list[str], champion: list[str], *, allowed: bool) -> 
     change = "; ".join(
         f"{what} {', '.join(names)}" for what, names in (("without", gone), ("new", new)) if names
     )
-    return Check(
-        name="labels changed",
-        observed=float(len(gone) + len(new)),
-        relation="<=",
-        bound=float(len(gone) + len(new)) if allowed else 0.0,
-        passed=allowed,
-        why=f"the candidate's labels are not the champion's ({change})"
+    changed = float(len(gone) + len(new))
+    return Check.of(
+        "labels changed",
+        changed,
+        "<=",
+        changed if allowed else 0.0,
+        f"the candidate's labels are not the champion's ({change})"
         + ("" if allowed else "; --allow-label-change (gate.allow_label_change) lets it pass"),
     )
-
-
-def bound(
-    name: str, observed: float | None, relation: Literal[">=", "<=", ">", "<"], limit: float
-) -> Check:
-    """One number against one bound; what is undefined does not pass."""
-    if observed is None:
-        return Check(
-            name=name,
-            observed=None,
-            relation=relation,
-            bound=limit,
-            passed=False,
-            why=f"{name} is undefined on these test rows",
-        )
-    passed = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}[relation](
-        observed, limit
-    )
-    return Check(
-        name=name,
-        observed=observed,
-        relation=relation,
-        bound=limit,
-        passed=passed,
-        why=f"{name} is {observed:.4f} and must be {relation} {limit:.4g}",
-    )
-
-
-class _Bounds:
-    """The number of a metric to compare: what was observed, or its confidence bound."""
-
-    def __init__(self, facts: dict[str, Any], rows: pd.DataFrame, confidence: float) -> None:
-        self._metrics, self._labels = facts["metrics"], facts["labels"]
-        self._rows, self._confidence = rows, confidence
-        if confidence and facts["problem_type"] != SINGLE:
-            raise InputError(
-                f"gate.confidence needs single labels, and this is a {facts['problem_type']}. "
-                "Take it out: what was observed is compared then."
-            )
-        self._counts = count_draws(self._metrics["confusion"]) if confidence else {}
-
-    def title(self, name: str, side: str) -> str:
-        return f"{name}, {side} bound" if self._confidence else name
-
-    def lower(self, name: str) -> float | None:
-        return self._at(name, 1 - self._confidence)
-
-    def upper(self, name: str) -> float | None:
-        return self._at(name, self._confidence)
-
-    def lower_of_class(self, name: str, label: str) -> float:
-        if not self._confidence:
-            return float(self._metrics["classes"][label][name])
-        return class_lower(
-            self._metrics["confusion"], self._labels.index(label), name, self._confidence
-        )
-
-    def _at(self, name: str, quantile: float) -> float | None:
-        observed: float | None = self._metrics[name]
-        if not self._confidence or observed is None:
-            return observed
-        if name == "accuracy":
-            return share_lower(observed * len(self._rows), len(self._rows), self._confidence)
-        if name in COUNTED:
-            return float(np.quantile(self._counts[name], quantile))
-        truth = self._rows["label"].map(self._labels.index).to_numpy(dtype=np.int64)
-        probabilities = np.stack(self._rows["probabilities"].to_list()).astype(np.float64)
-        return float(np.quantile(row_draws(truth, probabilities, name), quantile))

@@ -26,7 +26,7 @@ def gate_model(
         name: Name of the model.
         run: Id of the run, or '' for that of the KFP run; the verdict lies under it.
         job: Id of the KFP run.
-        model: S3 address of the fine-tuned candidate.
+        model: S3 address of the exported candidate.
         dataset: S3 address of the validated dataset.
         evaluation: S3 address of the candidate's evaluation.
         champion_evaluation: S3 address of the champion's evaluation, or ''.

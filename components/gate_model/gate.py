@@ -11,6 +11,7 @@ from components.console import say
 from components.fingerprint import fingerprint
 from components.gate_model.settings import GateSettings
 from components.gate_model.verdict import Champion, Check, Verdict, decide
+from components.outcomes import outcomes
 from serving.errors import InputError
 
 STEP = "gate_model"
@@ -118,7 +119,13 @@ def _checks(
             "champion": champion,
             "settings": settings.model_dump(exclude={"approve", "allow_label_change"}),
         },
-        code=["components.gate_model", "components.predictor_process", "serving"],
+        code=[
+            "components.answers",
+            "components.gate_model",
+            "components.outcomes",
+            "components.predictor_process",
+            "serving",
+        ],
         libraries=["kserve", "scikit-learn", "scipy", "torch", "transformers"],
     )
     uri = f"{store}/verdicts/{identity}.json"
@@ -129,11 +136,17 @@ def _checks(
     from components.gate_model.checks import absolute, findings, no_regression
     from components.gate_model.serving_check import serving_checks
 
-    rows = _predictions(evaluation)
+    rows = folders.read_table(evaluation, "predictions.parquet")
     checks = absolute(facts, rows, settings)
     if settings.champion is not None and champion_evaluation:
-        ours, theirs = outcomes(rows), outcomes(_predictions(champion_evaluation))
-        checks.append(no_regression(ours.to_numpy(), theirs.to_numpy(), settings.champion))
+        theirs = folders.read_table(champion_evaluation, "predictions.parquet")
+        checks.append(
+            no_regression(
+                outcomes(rows["label"], rows["predicted"]).to_numpy(),
+                outcomes(theirs["label"], theirs["predicted"]).to_numpy(),
+                settings.champion,
+            )
+        )
     if settings.data:
         checks += findings(folders.existing(dataset), settings)
     if settings.slices or settings.robustness is not None:
@@ -149,36 +162,15 @@ def _by_text(model: str, dataset: str, rows: pd.DataFrame, settings: GateSetting
     from components.gate_model.robustness import robustness_checks
     from components.gate_model.slices import slice_checks
 
+    texts = folders.read_table(dataset, "test.parquet")
+    right = outcomes(rows["label"], rows["predicted"])
+    if settings.slices and right.dtype != bool:
+        raise InputError("gate.slices needs labels, and this is a regression. Take it out.")
     checks: list[Check] = []
+    for by, rule in settings.slices.items():
+        checks += slice_checks(right, texts, by, rule, settings.confidence)
+    if settings.robustness is None:
+        return checks
     with tempfile.TemporaryDirectory() as scratch:
-        manifest = folders.existing(dataset)
-        wanted = [file for file in manifest["files"] if file["path"] == "test.parquet"]
-        folders.fetch(dataset, Path(scratch), {**manifest, "files": wanted})
-        texts = pd.read_parquet(Path(scratch) / "test.parquet")
-        right = outcomes(rows)
-        if settings.slices and right.dtype != bool:
-            raise InputError("gate.slices needs labels, and this is a regression. Take it out.")
-        for by, rule in settings.slices.items():
-            checks += slice_checks(right, texts, by, rule, settings.confidence)
-        if settings.robustness is not None:
-            candidate = folders.existing(model)
-            files = [file for file in candidate["files"] if file["path"] != "training.jsonl"]
-            folders.fetch(model, Path(scratch) / "model", {**candidate, "files": files})
-            checks += robustness_checks(Path(scratch) / "model", texts, settings.robustness)
-    return checks
-
-
-def outcomes(rows: pd.DataFrame) -> "pd.Series[Any]":
-    """Row by row: right or wrong (bool), or for numbers how far off (float)."""
-    if pd.api.types.is_numeric_dtype(rows["label"]):
-        return (rows["label"] - rows["predicted"]).abs()
-    if isinstance(rows["label"].iloc[0], str):
-        return rows["label"] == rows["predicted"]
-    pairs = zip(rows["label"], rows["predicted"], strict=True)
-    return pd.Series([set(a) == set(b) for a, b in pairs], index=rows.index, dtype=bool)
-
-
-def _predictions(evaluation: str) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as scratch:
-        folders.fetch(evaluation, Path(scratch))
-        return pd.read_parquet(Path(scratch) / "predictions.parquet")
+        folders.fetch(model, Path(scratch), wanted=lambda path: path != "training.jsonl")
+        return checks + robustness_checks(Path(scratch), texts, settings.robustness)

@@ -68,13 +68,12 @@ def robustness_checks(model: Path, rows: pd.DataFrame, rule: Robustness) -> list
         share = len(flipped) / len(texts)
         say(STEP, f"rewriting {name}: {len(flipped)} of {len(texts)} labels change")
         checks.append(
-            Check(
-                name=f"labels changed by {name.replace('_', ' ')}",
-                observed=share,
-                relation="<=",
-                bound=rule.flips,
-                passed=share <= rule.flips,
-                why=f"rewriting {name.replace('_', ' ')} changes the label of {len(flipped)} of "
+            Check.of(
+                f"labels changed by {name.replace('_', ' ')}",
+                share,
+                "<=",
+                rule.flips,
+                f"rewriting {name.replace('_', ' ')} changes the label of {len(flipped)} of "
                 f"{len(texts)} rows",
             )
         )

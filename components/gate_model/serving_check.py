@@ -3,13 +3,12 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 import pandas as pd
 
-from components import folders, predictor_process, processes
+from components import answers, folders, predictor_process, processes
 from components.console import Progress
 from components.gate_model.settings import ServingCheck
 from components.gate_model.verdict import Check
@@ -27,12 +26,9 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
     """
     with tempfile.TemporaryDirectory() as scratch:
         folder, record = Path(scratch) / "model", Path(scratch) / "predictor.json"
-        folders.fetch(model, folder)
-        (folder / "training.jsonl").unlink(missing_ok=True)
-        manifest = folders.fetch(evaluation, Path(scratch) / "evaluation")
-        folders.fetch(dataset, Path(scratch) / "rows")
-        expected = pd.read_parquet(Path(scratch) / "evaluation" / "predictions.parquet")
-        texts = pd.read_parquet(Path(scratch) / "rows" / "test.parquet")
+        folders.fetch(model, folder, wanted=lambda path: path != "training.jsonl")
+        expected = folders.read_table(evaluation, "predictions.parquet")
+        texts = folders.read_table(dataset, "test.parquet")
         chosen = texts.sample(min(rule.rows, len(texts)), random_state=0).index
         [port] = processes.free_ports(1)
         pid = predictor_process.start(folder, "candidate", port, record)
@@ -42,37 +38,34 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
                 predictor_process.predict_url("candidate", port),
                 texts.loc[chosen],
                 expected.loc[chosen],
-                manifest["labels"],
+                folders.existing(evaluation)["labels"],
             )
             memory = _peak_memory(pid)
         finally:
             processes.stop(record)
-    worst, p99 = float(max(differences)), float(np.percentile(latencies, 99))
+    worst, p99 = max(differences), float(np.percentile(latencies, 99))
     return [
-        Check(
-            name="served probabilities, largest difference",
-            observed=worst,
-            relation="<=",
-            bound=rule.tolerance,
-            passed=worst <= rule.tolerance,
-            why=f"the predictor's probabilities for {len(chosen)} test rows differ from the "
+        Check.of(
+            "served probabilities, largest difference",
+            worst,
+            "<=",
+            rule.tolerance,
+            f"the predictor's probabilities for {len(chosen)} test rows differ from the "
             f"evaluation's by {worst:.1e} at most",
         ),
-        Check(
-            name="served latency p99, ms",
-            observed=p99,
-            relation="<=",
-            bound=rule.p99_ms,
-            passed=p99 <= rule.p99_ms,
-            why=f"the predictor answers single texts within {p99:.0f} ms (p99 of {len(chosen)})",
+        Check.of(
+            "served latency p99, ms",
+            p99,
+            "<=",
+            rule.p99_ms,
+            f"the predictor answers single texts within {p99:.0f} ms (p99 of {len(chosen)})",
         ),
-        Check(
-            name="served memory, MB",
-            observed=memory,
-            relation="<=",
-            bound=rule.memory_mb,
-            passed=memory <= rule.memory_mb,
-            why=f"the predictor took {memory:.0f} MB of memory at most",
+        Check.of(
+            "served memory, MB",
+            memory,
+            "<=",
+            rule.memory_mb,
+            f"the predictor took {memory:.0f} MB of memory at most",
         ),
     ]
 
@@ -90,22 +83,14 @@ def _compare(
     differences, latencies = [], []
     progress = Progress(STEP, "asking the predictor, row", len(texts))
     with httpx.Client(timeout=60) as client:
-        instances = [_instance(row) for row in texts.to_dict("records")]
+        instances = [answers.instance(row) for row in texts.to_dict("records")]
         client.post(url, json={"instances": instances[:1]}).raise_for_status()  # warm-up
         for instance, wanted in zip(instances, expected["probabilities"], strict=True):
             began = time.perf_counter()
             answer = client.post(url, json={"instances": [instance]})
             latencies.append(1000 * (time.perf_counter() - began))
             answer.raise_for_status()
-            scores = {s["label"]: s["score"] for s in answer.json()["predictions"][0]["scores"]}
-            differences.append(
-                max(abs(scores[label] - p) for label, p in zip(labels, wanted, strict=True))
-            )
+            found = answers.scores(answer.json())
+            differences.append(answers.largest_difference(found, labels, wanted))
             progress.advance()
     return differences, latencies
-
-
-def _instance(row: dict[Any, Any]) -> Any:
-    if "text_pair" in row:
-        return {"text": row["text"], "text_pair": row["text_pair"]}
-    return row["text"]

@@ -3,12 +3,10 @@
 import pandas as pd
 
 from components.gate_model.bounds import share_lower
-from components.gate_model.checks import bound
 from components.gate_model.settings import SliceRule
 from components.gate_model.verdict import Check
+from components.outcomes import length_quarters
 from serving.errors import InputError
-
-QUARTERS = ("shortest quarter", "second quarter", "third quarter", "longest quarter")
 
 
 def slice_checks(
@@ -25,7 +23,7 @@ def slice_checks(
     if rule.accuracy:
         side = ", lower bound" if confidence else ""
         checks = [
-            bound(
+            Check.of(
                 f"accuracy where {by} is {name}{side}",
                 share_lower(part["sum"], part["size"], confidence)
                 if confidence
@@ -38,13 +36,12 @@ def slice_checks(
     if rule.gap < 1 and len(large) > 1:
         shares = large["sum"] / large["size"]
         checks.append(
-            Check(
-                name=f"gap in accuracy by {by}",
-                observed=float(shares.max() - shares.min()),
-                relation="<=",
-                bound=rule.gap,
-                passed=bool(shares.max() - shares.min() <= rule.gap),
-                why=f"accuracy is {shares.max():.4f} where {by} is {shares.idxmax()} and "
+            Check.of(
+                f"gap in accuracy by {by}",
+                float(shares.max() - shares.min()),
+                "<=",
+                rule.gap,
+                f"accuracy is {shares.max():.4f} where {by} is {shares.idxmax()} and "
                 f"{shares.min():.4f} where it is {shares.idxmin()}; they may be {rule.gap:g} apart",
             )
         )
@@ -53,8 +50,7 @@ def slice_checks(
 
 def _parts(rows: pd.DataFrame, by: str) -> "pd.Series[str]":
     if by == "length":
-        ranks = rows["text"].str.len().rank(method="first")
-        return pd.qcut(ranks, 4, labels=list(QUARTERS)).astype(str)
+        return length_quarters(rows["text"])
     if by not in rows:
         raise InputError(
             f"gate.slices names the column {by}, and the test rows have {', '.join(rows.columns)} "

@@ -1,8 +1,12 @@
 """The verdict: one JSON document, readable by people and programs."""
 
+import operator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
+
+Relation = Literal[">=", "<=", ">", "<"]
+_HOLDS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 
 Decision = Literal["accepted", "rejected", "unchanged", "waiting"]
 """`waiting`: accepted, but a person must release it (`approve: manual`)."""
@@ -15,10 +19,30 @@ class Check(BaseModel):
 
     name: str
     observed: float | None
-    relation: Literal[">=", "<=", ">", "<"]
+    relation: Relation
     bound: float
     passed: bool
     why: str
+
+    @classmethod
+    def of(
+        cls, name: str, observed: float | None, relation: Relation, bound: float, why: str = ""
+    ) -> "Check":
+        """One number against one bound; what is undefined (None) does not pass.
+
+        `why` unset tells the number and the bound.
+        """
+        passed = observed is not None and bool(_HOLDS[relation](observed, bound))
+        if observed is None:
+            why = f"{name} is undefined on these test rows"
+        return cls(
+            name=name,
+            observed=observed,
+            relation=relation,
+            bound=bound,
+            passed=passed,
+            why=why or f"{name} is {observed:.4f} and must be {relation} {bound:.4g}",
+        )
 
 
 class Champion(BaseModel):
@@ -43,7 +67,7 @@ class Verdict(BaseModel):
     candidate: str
     """Version of the candidate."""
     model: str
-    """S3 address of the fine-tuned candidate."""
+    """S3 address of the exported candidate."""
     champion: Champion | None
     evaluation: str
     champion_evaluation: str

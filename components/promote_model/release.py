@@ -12,11 +12,11 @@ from components.promote_model.model_card import CARD, model_card
 
 STEP = "promote_model"
 UNSERVED = ("training.jsonl", CARD)
-"""Files of a fine-tuned model that a release leaves out: it stays slim, and has its own card."""
+"""Files of an exported model that a release leaves out: it stays slim, and has its own card."""
 
 
 def release(store: str, name: str, model: str, verdict: dict[str, Any]) -> folders.Manifest:
-    """Copy the fine-tuned model to `models/<name>/<version>/`; returns its release document.
+    """Copy the exported model to `models/<name>/<version>/`; returns its release document.
 
     The copy runs on the S3 server's side. Safe to repeat: the document is created once, after
     every file, and what stands there already is returned as it is.

@@ -1,40 +1,20 @@
-"""The report's charts: SVG that stands in the page, in its fonts and its light or dark colours."""
+"""The report's charts: what each shows, as a drawing and as a table."""
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
-from markupsafe import Markup, escape
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from components.report_run.calibration import Bin
+from components.report_run.drawing import FIRST, INK, SECOND, Chart, chart, legend, name_rows
+from components.report_run.intervals import Interval
 from components.report_run.scored import Scored
 from components.report_run.slices import Slice
 
-# Stand-ins, replaced by the page's own colours once the SVG is written.
-INK, GRID, FIRST, SECOND = "#010101", "#020202", "#030303", "#040404"
-COLOURS = {INK: "--soft", GRID: "--line", FIRST: "--first", SECOND: "--second"}
-WIDTH = 4.2
-"""Inches; at a phone's width a point is then about a pixel."""
-NAME_CHARACTERS = 18
 ROWS_DRAWN = 40
 POINTS_DRAWN = 1500
-
-
-@dataclass(frozen=True)
-class Chart:
-    """A chart, and the same as text: one sentence and a table."""
-
-    title: str
-    svg: Markup
-    columns: list[str]
-    rows: list[list[str]]
+POINTS: dict[str, Any] = {"color": FIRST, "markersize": 5, "capsize": 3, "linewidth": 2}
+"""How values with their intervals are drawn."""
 
 
 def training(points: list[dict[str, Any]]) -> list[Chart]:
@@ -45,7 +25,7 @@ def training(points: list[dict[str, Any]]) -> list[Chart]:
         _curves(points, "Learning rate", [("learning_rate", "learning rate")]),
         _curves(points, "Rows a second", [("rows_per_second", "training rows a second")]),
     ]
-    return [chart for chart in charts if chart is not None]
+    return [each for each in charts if each is not None]
 
 
 def classes(table: list[dict[str, Any]]) -> Chart | None:
@@ -53,17 +33,11 @@ def classes(table: list[dict[str, Any]]) -> Chart | None:
     drawn = [each for each in table if each["f1"].value is not None][:ROWS_DRAWN]
     if not drawn:
         return None
-    with _chart(0.34 * len(drawn) + 0.75) as (axes, finished):
-        places = range(len(drawn))
-        values = [each["f1"].value for each in drawn]
-        bounds = [
-            [each["f1"].value - each["f1"].low for each in drawn],
-            [each["f1"].high - each["f1"].value for each in drawn],
-        ]
-        axes.errorbar(
-            values, places, xerr=bounds, fmt="o", color=FIRST, markersize=5, capsize=3, linewidth=2
-        )
-        _names(axes, [each["label"] for each in drawn])
+    with chart(0.34 * len(drawn) + 0.75) as (axes, finished):
+        scores = [each["f1"] for each in drawn]
+        values = [score.value for score in scores]
+        axes.errorbar(values, range(len(drawn)), xerr=_reach(scores), fmt="o", **POINTS)
+        name_rows(axes, [each["label"] for each in drawn])
         axes.set_xlabel("F1")
         title = "F1 by class, 95\xa0% intervals"
         rows = [[each["label"], *map(_figure, each["f1"])] for each in drawn]
@@ -74,31 +48,18 @@ def reliability(bins: list[Bin]) -> Chart | None:
     """Share of true predictions by probability, with intervals; None of a regression."""
     if not bins:
         return None
-    with _chart(3.1) as (axes, finished):
+    with chart(3.1) as (axes, finished):
         axes.plot([0, 1], [0, 1], color=INK, linewidth=1, dashes=(4, 3), label="perfect")
-        true = [b.true.value or 0.0 for b in bins]
-        spread = [
-            [value - (b.true.low or 0.0) for value, b in zip(true, bins, strict=True)],
-            [(b.true.high or 0.0) - value for value, b in zip(true, bins, strict=True)],
-        ]
-        axes.errorbar(
-            [b.confidence for b in bins],
-            true,
-            yerr=spread,
-            fmt="o-",
-            color=FIRST,
-            markersize=5,
-            capsize=3,
-            linewidth=2,
-            label="candidate",
-        )
+        said, true = [b.confidence for b in bins], [b.true.value or 0.0 for b in bins]
+        reach = _reach([b.true for b in bins])
+        axes.errorbar(said, true, yerr=reach, fmt="o-", label="candidate", **POINTS)
         lowest = min(b.low for b in bins)
         axes.set_xlim(lowest, 1.02)
         axes.set_ylim(-0.02, 1.05)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel("probability that was said")
         axes.set_ylabel("share that is true")
-        _legend(axes)
+        legend(axes)
         rows = [
             [f"{b.low:.1f}–{b.high:.1f}", str(b.rows), _figure(b.confidence), *map(_figure, b.true)]
             for b in bins
@@ -114,25 +75,12 @@ def against_champion(parts: list[Slice], regression: bool) -> Chart | None:
     if not compared:
         return None
     measure = "mean absolute error" if regression else "accuracy"
-    with _chart(0.34 * len(drawn) + 0.75) as (axes, finished):
+    with chart(0.34 * len(drawn) + 0.75) as (axes, finished):
         axes.axvline(0, color=INK, linewidth=1, dashes=(4, 3))
         values = [d.value or 0.0 for _, d in compared]
-        bounds = [
-            [v - (d.low or 0.0) for v, (_, d) in zip(values, compared, strict=True)],
-            [(d.high or 0.0) - v for v, (_, d) in zip(values, compared, strict=True)],
-        ]
-        # The interval is centred a little off the observed difference, which may lie outside it.
-        axes.errorbar(
-            values,
-            range(len(compared)),
-            xerr=[[max(bound, 0.0) for bound in side] for side in bounds],
-            fmt="o",
-            color=FIRST,
-            markersize=5,
-            capsize=3,
-            linewidth=2,
-        )
-        _names(axes, [each.name for each, _ in compared])
+        reach = _reach([d for _, d in compared])
+        axes.errorbar(values, range(len(compared)), xerr=reach, fmt="o", **POINTS)
+        name_rows(axes, [each.name for each, _ in compared])
         axes.set_xlabel(f"difference in {measure}")
         rows = [[each.name, str(each.rows), *map(_signed, d)] for each, d in compared]
         title = f"Candidate minus champion: {measure}, 95\xa0% intervals"
@@ -145,7 +93,7 @@ def numbers(scored: Scored) -> Chart | None:
         return None
     rows = scored.rows[["label", "predicted"]].astype(float)
     drawn = rows.sample(min(len(rows), POINTS_DRAWN), random_state=0)
-    with _chart(3.1) as (axes, finished):
+    with chart(3.1) as (axes, finished):
         ends = [float(rows["label"].min()), float(rows["label"].max())]
         axes.plot(ends, ends, color=INK, linewidth=1, dashes=(4, 3), label="perfect")
         axes.plot(
@@ -154,7 +102,7 @@ def numbers(scored: Scored) -> Chart | None:
         )  # fmt: skip
         axes.set_xlabel("true")
         axes.set_ylabel("predicted")
-        _legend(axes)
+        legend(axes)
         shares = [0, 0.25, 0.5, 0.75, 1]
         table = [
             [f"{share:.0%}", *(f"{rows[c].quantile(share):.4g}" for c in ("label", "predicted"))]
@@ -169,7 +117,7 @@ def _curves(
     found = [(key, label) for key, label in series if any(key in point for point in points)]
     if not found:
         return None
-    with _chart(2.6) as (axes, finished):
+    with chart(2.6) as (axes, finished):
         for (key, label), colour, marker in zip(
             found, (FIRST, SECOND), ("", "o") if len(found) > 1 else ("o",), strict=False
         ):
@@ -182,7 +130,7 @@ def _curves(
         axes.set_xlabel("step")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(found) > 1:
-            _legend(axes)
+            legend(axes)
         told = [point for point in points if any(key in point for key, _ in found)]
         thinned = told[:: -(-len(told) // 30)]
         rows = [
@@ -192,20 +140,19 @@ def _curves(
         return finished(title, ["step", *(label for _, label in found)], rows)
 
 
+def _reach(found: Sequence[Interval]) -> list[list[float]]:
+    """How far intervals go below and above their values.
+
+    One of a difference is centred a little off what was observed, which may lie outside it.
+    """
+    ends = [(each.value or 0.0, each.low or 0.0, each.high or 0.0) for each in found]
+    below = [max(value - low, 0.0) for value, low, _ in ends]
+    return [below, [max(high - value, 0.0) for value, _, high in ends]]
+
+
 def _scores(points: list[dict[str, Any]]) -> list[tuple[str, str]]:
     known = [("eval_accuracy", "accuracy"), ("eval_macro_f1", "macro F1"), ("eval_mae", "error")]
     return [each for each in known if any(each[0] in point for point in points)][:2]
-
-
-def _names(axes: Any, names: list[str]) -> None:
-    """Name the rows from top to bottom; a long name is cut, the table has it whole."""
-    cut = [n if len(n) <= NAME_CHARACTERS else n[: NAME_CHARACTERS - 1] + "…" for n in names]
-    axes.set_yticks(range(len(names)), cut)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-
-
-def _legend(axes: Any) -> None:
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8.5)
 
 
 def _figure(value: float | None) -> str:
@@ -214,51 +161,3 @@ def _figure(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.4f}".replace("-", "−")
-
-
-Finish = Callable[[str, list[str], list[list[str]]], Chart]
-
-
-@contextmanager
-def _chart(height: float) -> Iterator[tuple[Any, Finish]]:
-    # Text stays text, to be set in the page's fonts, which have Chinese where matplotlib's has not;
-    # a label with dollar signs is no formula; ids are stable: the same run gives the same bytes.
-    settings: Any = {
-        "svg.fonttype": "none",
-        "text.parse_math": False,
-        "axes.edgecolor": INK,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "font.size": 9,
-    }
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = figure.add_subplot()
-        axes.grid(color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-
-        def finished(title: str, columns: list[str], rows: list[list[str]]) -> Chart:
-            with mpl.rc_context({"svg.hashsalt": title}):
-                return Chart(title, _svg(figure, title), columns, rows)
-
-        yield axes, finished
-
-
-def _svg(figure: Figure, title: str) -> Markup:
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<style.*?</style>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'(<g) id="[^"]*"', r"\1", svg)  # several charts share a page, ids must not repeat
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
-    svg = re.sub(r'(<svg [^>]*?) width="[^"]*" height="[^"]*"', r"\1", svg, count=1)
-    for stand_in, name in COLOURS.items():
-        svg = svg.replace(stand_in, f"var({name})")
-    label = f'role="img" aria-label="{escape(title)}; the table below has its values"'
-    return Markup(svg.replace("<svg ", f"<svg {label} ", 1))

@@ -37,7 +37,7 @@ def report(store: str, run: str, dataset: str, drift: str, settings: ReportSetti
         dataset=facts,
         rows=_found(store, "datasets", facts.get("dataset")),
         drift=storage.read_json(drift) if drift else None,
-        points=training_points(verdict["model"]),
+        points=storage.read_json_lines(f"{verdict['model']}/training.jsonl"),
     )
     uri = f"{store}/runs/{run}/report.html"
     storage.write_bytes(uri, page, "text/html; charset=utf-8")
@@ -87,12 +87,6 @@ def render(test: Scored, settings: ReportSettings, **documents: Any) -> bytes:
         number_chart=charts.numbers(test),
         training_charts=charts.training(documents["points"]),
     )
-
-
-def training_points(model: str) -> list[dict[str, Any]]:
-    """The points that training logged."""
-    content = storage.read_bytes(f"{model}/training.jsonl")
-    return [json.loads(line) for line in (content or b"").decode().splitlines()]
 
 
 def _found(store: str, kind: str, fingerprint: str | None) -> folders.Manifest | None:

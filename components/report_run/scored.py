@@ -1,14 +1,12 @@
 """The scored test rows of a run: texts and predictions, the champion's beside the candidate's."""
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from components import folders
 
-PREDICTIONS, TEST = "predictions.parquet", "test.parquet"
+PREDICTIONS = "predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -29,21 +27,15 @@ class Scored:
 def scored(dataset: str, evaluation: str, champion_evaluation: str) -> Scored:
     """Read the test rows and the predictions of both evaluations of them."""
     facts = folders.existing(evaluation)
-    test = _table(dataset, TEST)
-    predictions = _table(evaluation, PREDICTIONS)
+    test = folders.read_table(dataset, "test.parquet")
+    predictions = folders.read_table(evaluation, PREDICTIONS)
     rows = test.drop(columns="label").reset_index(drop=True)
     rows[["label", "predicted", "probabilities"]] = predictions[
         ["label", "predicted", "probabilities"]
     ]
     champion = None
     if champion_evaluation:
-        champion = _table(champion_evaluation, PREDICTIONS)[["predicted", "probabilities"]]
+        champion = folders.read_table(
+            champion_evaluation, PREDICTIONS, ["predicted", "probabilities"]
+        )
     return Scored(rows, champion, facts["labels"], facts["problem_type"])
-
-
-def _table(uri: str, name: str) -> pd.DataFrame:
-    with tempfile.TemporaryDirectory() as scratch:
-        manifest = folders.existing(uri)
-        wanted = [file for file in manifest["files"] if file["path"] == name]
-        folders.fetch(uri, Path(scratch), {**manifest, "files": wanted})
-        return pd.read_parquet(Path(scratch) / name)

@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from components.outcomes import QUARTERS, length_quarters, outcomes
 from components.report_run.intervals import Interval, mean_difference, paired_difference
 from components.report_run.scored import Scored
 
 OWN = {"row", "file", "text", "text_pair", "label", "predicted", "probabilities", "split"}
 MOST_PARTS = 12
 """A column with more values than this is no way to slice."""
-QUARTERS = ["shortest quarter", "second quarter", "third quarter", "longest quarter"]
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,10 @@ class Slice:
 def slices(scored: Scored) -> list[Slice]:
     """All rows, then every part of them."""
     rows = scored.rows
-    ours = _outcome(rows["label"], rows["predicted"])
+    ours = outcomes(rows["label"], rows["predicted"]).to_numpy()
     theirs = None
     if scored.champion is not None:
-        theirs = _outcome(rows["label"], scored.champion["predicted"])
+        theirs = outcomes(rows["label"], scored.champion["predicted"]).to_numpy()
     compare = mean_difference if scored.problem_type == "regression" else paired_difference
     return [
         Slice(
@@ -55,15 +54,6 @@ def slices(scored: Scored) -> list[Slice]:
     ]
 
 
-def _outcome(labels: "pd.Series[Any]", predicted: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """Row by row: right or wrong, or for numbers how far off."""
-    if pd.api.types.is_numeric_dtype(labels):
-        return (labels - predicted).abs().to_numpy(dtype=np.float64)
-    if isinstance(labels.iloc[0], str):
-        return (labels == predicted).to_numpy(dtype=bool)
-    return np.array([set(a) == set(b) for a, b in zip(labels, predicted, strict=True)])
-
-
 def _parts(scored: Scored) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
     rows = scored.rows
     yield "all", "all rows", np.ones(len(rows), dtype=bool)
@@ -74,8 +64,7 @@ def _parts(scored: Scored) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
         for label in scored.labels:
             yield "label", label, np.array([label in each for each in rows["label"]])
     if len(rows) >= 2 * len(QUARTERS):
-        ranks = rows["text"].str.len().rank(method="first")
-        quarter = pd.qcut(ranks, len(QUARTERS), labels=QUARTERS)
+        quarter = length_quarters(rows["text"])
         for name in QUARTERS:
             yield "length", name, (quarter == name).to_numpy(dtype=bool)
     for column in rows.columns:

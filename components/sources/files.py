@@ -129,8 +129,8 @@ class SourceFile:
         else:
             assert self._version is not None  # every object has an ETag
             size, etag = self._version["size"], self._version["etag"]
-            with Transfer(self._step, self.name, size) as transfer:
-                download_object(place, target, size=size, etag=etag, progress=transfer)
+            transfer = Transfer(self._step, self.name, size)
+            download_object(place, target, size=size, etag=etag, progress=transfer.update)
         return target
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 from huggingface_hub import HfApi, snapshot_download
@@ -19,24 +19,14 @@ _FAILURES = (HfHubHTTPError, LocalEntryNotFoundError, httpx2.HTTPError, OSError,
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-def dataset_commit(source: HubDatasetSource) -> str:
+def commit_of(kind: Literal["dataset", "model"], source: HubDatasetSource | HubModelSource) -> str:
     """The commit that the revision names; a commit names itself, whether the hub answers or not."""
     if _COMMIT.fullmatch(source.revision):
         return source.revision
     try:
-        return str(HfApi().dataset_info(source.id, revision=source.revision).sha)
+        return str(HfApi().repo_info(source.id, revision=source.revision, repo_type=kind).sha)
     except _FAILURES as error:
-        raise _explained("dataset", source, error) from error
-
-
-def model_commit(source: HubModelSource) -> str:
-    """The commit that the revision names; a commit names itself, whether the hub answers or not."""
-    if _COMMIT.fullmatch(source.revision):
-        return source.revision
-    try:
-        return str(HfApi().model_info(source.id, revision=source.revision).sha)
-    except _FAILURES as error:
-        raise _explained("model", source, error) from error
+        raise _explained(kind, source, error) from error
 
 
 def dataset_rows(source: HubDatasetSource, commit: str) -> Iterator[tuple[str, Rows]]:

@@ -1,7 +1,5 @@
 """Progress of one transfer, whoever moves the bytes."""
 
-from types import TracebackType
-
 from components.console import Progress
 
 WORTH_TELLING = 1 << 20
@@ -9,10 +7,7 @@ WORTH_TELLING = 1 << 20
 
 
 class Transfer:
-    """Counts received bytes and prints KiB of the total, where the total is known.
-
-    It is a callback for boto3 and a progress tracker for pypi-simple.
-    """
+    """Counts received bytes and prints KiB of the total, where the total is known."""
 
     def __init__(self, step: str, name: str, total: int | None) -> None:
         known = total is not None and total >= WORTH_TELLING
@@ -26,17 +21,3 @@ class Transfer:
         self._received += increment
         if self._progress is not None:
             self._progress.reach(self._received >> 10)
-
-    def __call__(self, increment: int) -> None:
-        self.update(increment)
-
-    def __enter__(self) -> "Transfer":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None

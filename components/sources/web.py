@@ -89,8 +89,9 @@ def _receive(url: str, target: Path, step: str) -> None:
             if version:
                 record.write_text(version)
         size = there + rest if rest >= 0 else None
-        with Transfer(step, target.name, size) as transfer, partial.open("ab") as file:
-            transfer.update(there)
+        transfer = Transfer(step, target.name, size)
+        transfer.update(there)
+        with partial.open("ab") as file:
             for block in answer.iter_content(1 << 18):
                 file.write(block)
                 transfer.update(len(block))

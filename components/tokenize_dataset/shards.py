@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.findings import ROWS_NAMED
+from components.problem_types import REGRESSION, SINGLE
 
 if TYPE_CHECKING:
     from serving.encoding import Encoder
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 SHARD_ROWS = 50_000
 BATCH_ROWS = 5_000
 """Rows at once: large enough that the tokenizer's threads seldom wait for each other."""
-SINGLE, MULTI, REGRESSION = (
-    "single_label_classification",
-    "multi_label_classification",
-    "regression",
-)
 
 
 @dataclass(frozen=True)

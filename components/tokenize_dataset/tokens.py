@@ -1,6 +1,6 @@
 """Validated texts in, token ids out, beside the tokenizer that made them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,9 @@ from components import folders, storage
 from components.console import Progress, say
 from components.findings import Ledger
 from components.fingerprint import fingerprint
+from components.problem_types import SINGLE
 from components.tokenize_dataset.settings import TokenizationSettings
-from components.tokenize_dataset.shards import SINGLE, Shard, plan
+from components.tokenize_dataset.shards import Shard, plan
 from components.uploads import upload
 from components.workspace import workspace
 from serving.cores import available_cores
@@ -50,15 +51,15 @@ def tokenize(
         libraries=["pyarrow", "tokenizers", "transformers"],
     )
     uri = f"{store}/tokenized/{identity}"
-    if folders.manifest_of(uri) is not None:
-        say(STEP, f"cached: {uri} (same texts, same tokenizer, same settings)")
+    if folders.cached(uri, STEP, "same texts, same tokenizer, same settings"):
         return uri
     with workspace(STEP, identity) as scratch:
         texts, target = scratch / "texts", scratch / "target"
         needed = {f"{split}.parquet" for split in TOKENIZED_SPLITS}
-        folders.fetch(dataset, texts, _some(source, lambda path: path in needed))
-        weightless = _some(model, lambda path: not path.endswith(".safetensors"))
-        folders.fetch(base_model, scratch / "model", weightless)
+        folders.fetch(dataset, texts, source, lambda path: path in needed)
+        folders.fetch(
+            base_model, scratch / "model", model, lambda path: not path.endswith(".safetensors")
+        )
         encoder = encoder_for(scratch / "model", texts / "train.parquet", settings)
         encoder.tokenizer.save_pretrained(str(target / "tokenizer"))
         shards = [
@@ -88,10 +89,6 @@ def tokenize(
         f"{train['unknown'] / train['tokens']:.2%} unknown: {uri}",
     )
     return uri
-
-
-def _some(manifest: folders.Manifest, wanted: Callable[[str], bool]) -> folders.Manifest:
-    return {**manifest, "files": [file for file in manifest["files"] if wanted(file["path"])]}
 
 
 def _make(

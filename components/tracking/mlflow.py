@@ -93,7 +93,7 @@ def _run(client: "MlflowClient", store: str, name: str, run: str, settings: Mlfl
     # Times that are the same at each try: MLflow's database keeps a point once.
     points = [
         Metric(metric, float(value), began + round(1000 * point["seconds"]), point["step"])
-        for point in _curve(verdict["model"])
+        for point in storage.read_json_lines(f"{verdict['model']}/training.jsonl")
         for metric, value in point.items()
         if metric not in ("step", "seconds")
     ]
@@ -173,9 +173,3 @@ def _parameters(model: folders.Manifest) -> Iterator[tuple[str, Any]]:
     for name, value in model["settings"].items():
         if value is not None:
             yield f"training.{name}", json.dumps(value) if isinstance(value, dict) else value
-
-
-def _curve(model: str) -> Iterator[dict[str, Any]]:
-    content = storage.read_bytes(f"{model}/training.jsonl")
-    for line in (content or b"").decode().splitlines():
-        yield json.loads(line)

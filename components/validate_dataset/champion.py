@@ -1,10 +1,6 @@
 """Drift against the dataset that the present champion was trained on."""
 
-import tempfile
-from pathlib import Path
 from typing import Any, NamedTuple
-
-import pandas as pd
 
 from components import folders, promotions, storage
 from components.console import say
@@ -91,14 +87,9 @@ def _shifts(
             f"this dataset is one of {ours['problem_type']}, and that of the champion one of "
             f"{theirs['problem_type']}. Give the new kind of model a name of its own."
         )
-    with tempfile.TemporaryDirectory() as scratch:
-        mine = _training_rows(validated, ours, Path(scratch) / "ours")
-        champions = _training_rows(theirs_uri, theirs, Path(scratch) / "theirs")
-        found = shifts(mine, champions, settings, ours["problem_type"])
+    mine, champions = (
+        folders.read_table(uri, "train.parquet", ["text", "label"])
+        for uri in (validated, theirs_uri)
+    )
+    found = shifts(mine, champions, settings, ours["problem_type"])
     return [shift.model_dump() for shift in found]
-
-
-def _training_rows(uri: str, manifest: folders.Manifest, folder: Path) -> pd.DataFrame:
-    train = [file for file in manifest["files"] if file["path"] == "train.parquet"]
-    folders.fetch(uri, folder, {**manifest, "files": train})
-    return pd.read_parquet(folder / "train.parquet", columns=["text", "label"])

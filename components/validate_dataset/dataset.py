@@ -10,7 +10,7 @@ from components import folders
 from components.console import say
 from components.findings import Ledger
 from components.fingerprint import fingerprint
-from components.validate_dataset.labels import SINGLE
+from components.problem_types import SINGLE
 from components.validate_dataset.settings import ValidationSettings
 
 STEP = "validate_dataset"
@@ -34,8 +34,7 @@ def validate(store: str, dataset: str, settings: ValidationSettings) -> str:
         libraries=["jinja2", "numpy", "pandas", "scipy"],
     )
     uri = f"{store}/validated/{identity}"
-    if folders.manifest_of(uri) is not None:
-        say(STEP, f"cached: {uri} (same dataset, same rules)")
+    if folders.cached(uri, STEP, "same dataset, same rules"):
         return uri
     # Here and not above: a cache hit needs none of these, whose imports take a second.
     from components.validate_dataset.labels import output_names
@@ -45,16 +44,14 @@ def validate(store: str, dataset: str, settings: ValidationSettings) -> str:
     from components.validate_dataset.splits import cut
 
     with tempfile.TemporaryDirectory() as scratch:
-        folders.fetch(dataset, Path(scratch) / "source", source)
-        rows = pd.read_parquet(Path(scratch) / "source" / "rows.parquet")
+        rows = folders.read_table(dataset, "rows.parquet")
         kind = source.get("problem_type", SINGLE)
         ledger = Ledger("validation")
         repair = Repair(rows, settings, kind, ledger)
         together = repair.run()
         ledger.settle()
         parts = cut(repair.rows, settings.splits, kind, together)
-        target = Path(scratch) / "target"
-        target.mkdir()
+        target = Path(scratch)
         for name, part in parts.items():
             columns = [column for column in COLUMNS if column in part]
             # In groups, so that tokenization can read a stretch of a large split.

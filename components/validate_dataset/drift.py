@@ -19,7 +19,8 @@ from scipy import stats
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from components.validate_dataset.labels import REGRESSION, counts
+from components.problem_types import REGRESSION
+from components.validate_dataset.labels import counts
 from components.validate_dataset.settings import DriftSettings
 from components.validate_dataset.texts import normalized, terms
 

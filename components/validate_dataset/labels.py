@@ -5,13 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from components.problem_types import MULTI, REGRESSION, SINGLE
 from serving.errors import InputError
 
-SINGLE, MULTI, REGRESSION = (
-    "single_label_classification",
-    "multi_label_classification",
-    "regression",
-)
 QUANTILES = 10
 
 

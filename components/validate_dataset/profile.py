@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.validate_dataset.labels import REGRESSION, counts
+from components.problem_types import REGRESSION
+from components.validate_dataset.labels import counts
 from components.validate_dataset.texts import script
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 
 from components.findings import Ledger, Rule
+from components.problem_types import SINGLE
 from components.validate_dataset.boilerplate import recurring
-from components.validate_dataset.labels import SINGLE, counts, label_keys
+from components.validate_dataset.labels import counts, label_keys
 from components.validate_dataset.near_duplicates import near_duplicate_groups
 from components.validate_dataset.settings import ValidationSettings
 from components.validate_dataset.texts import BROKEN, bare, normalized, script

@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
-from components.validate_dataset.labels import REGRESSION, check_learnable, counts, strata
+from components.problem_types import REGRESSION
+from components.validate_dataset.labels import check_learnable, counts, strata
 from components.validate_dataset.settings import SplitSettings
 from serving.errors import InputError
 

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -166,8 +167,6 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 def _path(name: str) -> str:
     """A name as one part of a path."""
-    from urllib.parse import quote
-
     return quote(name, safe="")
 
 

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import uvicorn
 from botocore.config import Config
 
-from components import processes
+from components import processes, storage
 from components.promote_model.targets.local import home_of, record_of
 from pipelines import object_store
 from pipelines.dashboard import models
@@ -70,11 +69,4 @@ def _client(variables: Mapping[str, str]) -> "S3Client":
         read_timeout=10,
         max_pool_connections=2 * AT_ONCE,
     )
-    return boto3.Session().client(
-        "s3",
-        config=config,
-        endpoint_url=variables.get("AWS_ENDPOINT_URL_S3"),
-        aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID"),
-        aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY"),
-        region_name=variables.get("AWS_DEFAULT_REGION"),
-    )
+    return storage.connect(variables, config)

@@ -4,47 +4,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
+
+from tests.http_servers import Handler
 
 COMMIT = "b" * 40
 
 
-@contextmanager
-def listening(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
-    """The address of a server on a free port, until the end of the block."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class Quiet(BaseHTTPRequestHandler):
-    """Answers HEAD as GET, without the body, and logs nothing."""
-
-    def log_message(self, *_: object) -> None: ...
+class Quiet(Handler):
+    """Answers HEAD as GET, without the body."""
 
     def do_HEAD(self) -> None:
         self.do_GET()
-
-    def send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        """Answer; a Content-Length in `headers` may promise more than there is."""
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def send_json(self, document: object) -> None:
-        self.send(200, json.dumps(document).encode(), {"content-type": "application/json"})
 
 
 class Web(Quiet):
@@ -63,11 +35,11 @@ class Web(Quiet):
         kind = path.strip("/").split(".")[0]
         first = self.requests.count(f"{self.command} {path}") == 1
         if kind == "absent":
-            return self.send(404, b"", {})
+            return self.send(404)
         if kind == "busy" and first:
-            return self.send(503, b"", {})
+            return self.send(503)
         if kind == "plain" and self.command == "HEAD":
-            return self.send(405, b"", {})
+            return self.send(405)
         headers = {}
         if kind in ("etag", "breaks"):
             headers["ETag"] = f'"{hash(self.content)}"'

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from components import folders, storage
@@ -50,6 +51,21 @@ def test_files_that_are_there_already_are_not_fetched_again(
     before = (tmp_path / "back" / "a.txt").stat().st_ino
     folders.fetch(f"{store}/f", tmp_path / "back")
     assert (tmp_path / "back" / "a.txt").stat().st_ino == before
+
+
+def test_only_the_wanted_files_are_fetched(store: str, folder: Path, tmp_path: Path) -> None:
+    folders.publish(folder, f"{store}/f", {})
+    manifest = folders.fetch(f"{store}/f", tmp_path / "back", wanted=lambda path: path != "a.txt")
+    assert {entry["path"] for entry in manifest["files"]} == {"a.txt", "deep/b.bin"}
+    assert [path.name for path in (tmp_path / "back").iterdir()] == ["deep"]
+
+
+def test_a_table_is_read_whole_or_by_its_columns(store: str, folder: Path) -> None:
+    frame = pd.DataFrame({"text": ["a", "b"], "label": [1, 2]})
+    frame.to_parquet(folder / "deep" / "rows.parquet")
+    folders.publish(folder, f"{store}/f", {})
+    assert folders.read_table(f"{store}/f", "deep/rows.parquet").equals(frame)
+    assert list(folders.read_table(f"{store}/f", "deep/rows.parquet", ["label"])) == ["label"]
 
 
 def test_the_manifest_of_the_first_publisher_stands(store: str, folder: Path) -> None:

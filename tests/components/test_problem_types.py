@@ -105,10 +105,9 @@ def test_rows_of_one_group_are_in_one_split(store: str, tmp_path: Path) -> None:
     source.write_text("\n".join(map(json.dumps, rows)))
     dataset = download(store, DatasetSettings(path=str(source), group="hotel"))
     uri = validate(store, dataset, ValidationSettings())
-    folders.fetch(uri, tmp_path / "back")
     splits: dict[str, set[str]] = {}
     for name in ("train", "validation", "test"):
-        part = pd.read_parquet(tmp_path / "back" / f"{name}.parquet")
+        part = folders.read_table(uri, f"{name}.parquet")
         splits[name] = {rows[number - 1]["hotel"] for number in part["row"]}
         assert set(part["label"]) == {"praise", "blame", "neutral"}
         assert len(part) > 10

@@ -7,16 +7,16 @@ come in pages.
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import kfp_server_api as kfp
+
+from tests.http_servers import Handler, listening
 
 
 class RefusedError(Exception):
@@ -243,42 +243,25 @@ ROUTES: list[tuple[str, str, Callable[..., bytes]]] = [
 def serving(api: KfpApi) -> Iterator[KfpApi]:
     """Serve the fake on a free port of this machine; `api.url` is its address."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Kfp(Handler):
         def do_GET(self) -> None:
             self._do()
 
-        do_POST = do_DELETE = do_GET  # noqa: N815 - the standard library's names
+        do_POST = do_DELETE = do_GET
 
         def _do(self) -> None:
             place = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self.body()
             call = f"{self.command} {place.path.removeprefix(V2)}"
             api.calls.append(call)
             try:
                 if api.fail(call):
                     raise RefusedError(500, "the server died")
-                status, answer = (
-                    200,
-                    api.handle(self.command, place.path, parse_qs(place.query), body),
-                )
+                answer = api.handle(self.command, place.path, parse_qs(place.query), body)
             except RefusedError as refused:
-                status, answer = refused.status, json.dumps({"message": str(refused)}).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+                self.send_json({"message": str(refused)}, refused.status)
+            else:
+                self.send(200, answer, {"Content-Type": "application/json"})
 
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    api.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with listening(Kfp) as api.url:
         yield api
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -96,7 +96,7 @@ def test_a_mistake_is_told_with_its_key_and_remedy(
 
 
 def test_a_file_that_is_absent_broken_or_empty_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no config file"):
+    with pytest.raises(InputError, match="there is no file"):
         load(tmp_path / "absent.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [")

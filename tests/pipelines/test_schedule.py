@@ -209,8 +209,8 @@ def test_only_the_files_experiment_is_looked_at(api: KfpApi, tmp_path: Path) -> 
     ("given", "said"),
     [
         ({"cron": "0 3 * * *"}, "six fields"),
-        ({"every": "day"}, "Extra inputs"),
-        ({"config": "absent.yaml"}, "there is no config file"),
+        ({"every": "day"}, "unknown key schedules.0.every; known keys: catchup"),
+        ({"config": "absent.yaml"}, "there is no file"),
         ({"set": ["store=null"]}, "needs store"),
         ({"set": ["dataset={path: reviews.csv}"]}, "a file of this machine"),
         ({"set": ["promotion.target={kind: local, state: here}"]}, "of kind local"),

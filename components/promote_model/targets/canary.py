@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 
-from components import storage
+from components import answers, storage
 from components.console import say
 from components.promote_model.settings import Canary, KServeTarget, Prometheus
 from components.promote_model.targets.base import RolloutFailedError
@@ -82,7 +82,7 @@ class Judge:
                 began = perf_counter()
                 try:
                     answer = client.post(
-                        address, json={"instances": [_instance(row)]}, headers={"Host": host}
+                        address, json={"instances": [answers.instance(row)]}, headers={"Host": host}
                     )
                 except httpx.HTTPError as error:
                     raise RolloutFailedError(
@@ -96,13 +96,10 @@ class Judge:
                 yield answer.json(), row, 1000 * (perf_counter() - began)
 
     def _compare(self, answer: dict[str, Any], row: dict[str, Any]) -> None:
-        scores = {s["label"]: s["score"] for s in answer["predictions"][0]["scores"]}
+        scores = answers.scores(answer)
         if set(scores) != set(self._labels):
             raise RolloutFailedError(f"it answers the labels {sorted(scores)}, not {self._labels}")
-        worst = max(
-            abs(scores[label] - wanted)
-            for label, wanted in zip(self._labels, row["probabilities"], strict=True)
-        )
+        worst = answers.largest_difference(scores, self._labels, row["probabilities"])
         if worst > self.rules.tolerance:
             raise RolloutFailedError(
                 f"a golden row's probability differs by {worst:.3g} from the evaluation's, over "
@@ -139,9 +136,3 @@ def _value(url: str, query: str) -> float | None:
         return None
     value = float(result[0]["value"][1])
     return None if np.isnan(value) else value
-
-
-def _instance(row: dict[str, Any]) -> Any:
-    if "text_pair" in row:
-        return {"text": row["text"], "text_pair": row["text_pair"]}
-    return row["text"]

@@ -1,12 +1,12 @@
 """One InferenceService through the official client: find, server-side apply, wait by watch."""
 
 import copy
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
+from components import kube_config
 from serving.errors import InputError
 
 FIELD_MANAGER = "finegate"
@@ -29,7 +29,7 @@ class InferenceService:
         from kubernetes import client
 
         self.namespace, self.name = namespace, name
-        configuration = _configuration()
+        configuration = kube_config.configuration()
         self._reader = client.CustomObjectsApi(client.ApiClient(configuration))
         applier = client.ApiClient(configuration)
         # This client knows merge patches only; a default header wins over what it chooses.
@@ -165,22 +165,3 @@ class InferenceService:
         }.get(error.status, "The message is the cluster's.")
         said = " ".join(str(error.body or error.reason).split())
         return InputError(f"the cluster refused {self.title}: {error.status} {said}. {remedy}")
-
-
-def _configuration() -> Any:
-    from kubernetes import client, config
-    from kubernetes.config.config_exception import ConfigException
-
-    configuration = client.Configuration()
-    path = os.environ.get("KUBECONFIG")
-    try:
-        if path:
-            config.load_kube_config(path, client_configuration=configuration)
-        else:
-            config.load_config(client_configuration=configuration)
-    except ConfigException as error:
-        raise InputError(
-            f"no Kubernetes cluster is configured here ({error}). Run in a pod with a "
-            "ServiceAccount, or set KUBECONFIG."
-        ) from error
-    return configuration

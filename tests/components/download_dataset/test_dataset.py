@@ -18,15 +18,14 @@ from components import folders, storage
 from components.download_dataset.dataset import download
 from components.download_dataset.settings import DatasetSettings
 from serving.errors import InputError
-from tests.components.servers import listening
+from tests.http_servers import listening
 
 CSV = 'label,review\n1,"干净，\n""很好"""\n0,太吵\n'
 
 
-def rows(store: str, tmp_path: Path, **settings: Any) -> pd.DataFrame:
+def rows(store: str, **settings: Any) -> pd.DataFrame:
     uri = download(store, DatasetSettings.model_validate(settings))
-    folders.fetch(uri, tmp_path / "back")
-    return pd.read_parquet(tmp_path / "back" / "rows.parquet")
+    return folders.read_table(uri, "rows.parquet")
 
 
 def pairs(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -53,9 +52,9 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_csv_keeps_quoted_newlines_and_tells_lines_as_an_editor_does(
-    store: str, tmp_path: Path, csv_file: Path
+    store: str, csv_file: Path
 ) -> None:
-    found = rows(store, tmp_path, path=str(csv_file), text="review")
+    found = rows(store, path=str(csv_file), text="review")
     assert pairs(found) == EXPECTED
     assert list(found["row"]) == [2, 4]
     assert set(found["file"]) == {"reviews.csv"}
@@ -66,7 +65,7 @@ def test_other_encodings_work_when_named(store: str, tmp_path: Path, encoding: s
     path = tmp_path / "reviews.csv"
     path.write_text(CSV.replace("\n", "\r\n"), encoding=encoding, newline="")
     named = "utf-8" if encoding == "utf-8-sig" else encoding
-    found = rows(store, tmp_path, path=str(path), text="review", encoding=named)
+    found = rows(store, path=str(path), text="review", encoding=named)
     assert list(found["label"]) == ["1", "0"]
     assert found["text"][1] == "太吵"
 
@@ -93,7 +92,7 @@ def test_the_same_rows_come_from_url_s3_gzip_zip_and_nested_archives(
         {"url": f"{web}/outer.tar.gz", "member": ["inner.tar.gz", "reviews.csv"]},
     ]
     for source in sources:
-        assert pairs(rows(store, tmp_path, **source, text="review")) == EXPECTED, source
+        assert pairs(rows(store, **source, text="review")) == EXPECTED, source
 
 
 def test_a_headerless_tsv_with_bins_leaves_out_what_is_in_none(store: str, tmp_path: Path) -> None:
@@ -101,7 +100,6 @@ def test_a_headerless_tsv_with_bins_leaves_out_what_is_in_none(store: str, tmp_p
     path.write_text('1\t2.5\tsay "good\n2\t-3\tbad\n3\t0.1\tso so\n')
     found = rows(
         store,
-        tmp_path,
         path=str(path),
         header=False,
         quoting=False,
@@ -122,7 +120,6 @@ def test_json_lines_and_parquet_take_numbers_pairs_and_splits(store: str, tmp_pa
     for name in ("d.jsonl", "d.parquet"):
         found = rows(
             store,
-            tmp_path,
             path=str(tmp_path / name),
             text="a",
             text_pair="b",
@@ -139,7 +136,7 @@ def test_one_file_a_split_and_one_member_a_label(store: str, tmp_path: Path) -> 
     for name in ("train", "test"):
         (tmp_path / f"{name}.csv").write_text(f"text,label\n{name} row,a\n")
     places = {name: str(tmp_path / f"{name}.csv") for name in ("train", "test")}
-    found = rows(store, tmp_path, path=places)
+    found = rows(store, path=places)
     assert list(zip(found["text"], found["split"], strict=True)) == [
         ("train row", "train"),
         ("test row", "test"),
@@ -148,13 +145,11 @@ def test_one_file_a_split_and_one_member_a_label(store: str, tmp_path: Path) -> 
         archive.writestr("pos.txt", "great\n\nfine\n")
         archive.writestr("neg.txt", "poor")
     members = [{"path": "neg.txt", "label": "bad"}, {"path": "pos.txt", "label": "good"}]
-    found = rows(store, tmp_path, path=str(tmp_path / "both.zip"), members=members)
+    found = rows(store, path=str(tmp_path / "both.zip"), members=members)
     assert pairs(found) == [("poor", "bad"), ("great", "good"), (None, "good"), ("fine", "good")]
 
 
-def test_a_distribution_from_the_package_index_is_verified_and_not_run(
-    store: str, tmp_path: Path
-) -> None:
+def test_a_distribution_from_the_package_index_is_verified_and_not_run(store: str) -> None:
     pypi = {
         "distribution": "vaderSentiment",
         "version": "3.3.2",
@@ -174,20 +169,20 @@ def test_a_distribution_from_the_package_index_is_verified_and_not_run(
         "label": "rating",
         "label_bins": {"neg": {"max": -1}, "pos": {"min": 1}},
     }
-    found = rows(store, tmp_path, pypi=pypi, **common)
+    found = rows(store, pypi=pypi, **common)
     assert len(found) > 2000
     with pytest.raises(InputError, match="has the SHA-256 5d7c06"):
-        rows(store, tmp_path, pypi={**pypi, "sha256": "0" * 64}, **common)
+        rows(store, pypi={**pypi, "sha256": "0" * 64}, **common)
     with pytest.raises(InputError, match="has no vaderSentiment 9"):
-        rows(store, tmp_path, pypi={**pypi, "version": "9"}, **common)
+        rows(store, pypi={**pypi, "version": "9"}, **common)
     with pytest.raises(InputError, match="near to it are"):
-        rows(store, tmp_path, pypi=pypi, **{**common, "member": ["vaderSentiment-3.3.2/x.gz"]})
+        rows(store, pypi=pypi, **{**common, "member": ["vaderSentiment-3.3.2/x.gz"]})
 
 
 def test_limit_takes_the_same_sample_each_time(store: str, tmp_path: Path) -> None:
     path = tmp_path / "d.csv"
     path.write_text("text,label\n" + "".join(f"t{n},{n % 2}\n" for n in range(500)))
-    first = rows(store, tmp_path, path=str(path), limit=50)
+    first = rows(store, path=str(path), limit=50)
     assert len(first) == 50
     assert list(first["row"]) == sorted(first["row"])
     assert set(first["row"]) != set(range(2, 52))
@@ -212,4 +207,4 @@ def test_what_is_not_there_is_named(store: str, tmp_path: Path, web: str) -> Non
         ({"s3": f"{store}/absent.csv"}, "does not exist on S3"),
     ):
         with pytest.raises(InputError, match=says):
-            rows(store, tmp_path, **settings)
+            rows(store, **settings)

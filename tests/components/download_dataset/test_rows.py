@@ -17,7 +17,7 @@ def of(values: dict[str, Any], **given: Any) -> dict[str, Any]:
     return next(iter(Rows(settings(**given)).of_file([(7, values)], "d.csv", None, None)))
 
 
-def test_not_a_number_is_a_missing_value(tmp_path: Path) -> None:
+def test_not_a_number_is_a_missing_value() -> None:
     row = of({"text": float("nan"), "label": float("nan")})
     assert (row["text"], row["label"]) == (None, None)
 

@@ -9,7 +9,8 @@ from components import folders, storage
 from components.download_model.model import download
 from components.download_model.settings import ModelSettings
 from serving.errors import InputError
-from tests.components.servers import COMMIT, Hub, listening, with_hub
+from tests.components.servers import COMMIT, Hub, with_hub
+from tests.http_servers import listening
 
 
 def settings(**given: Any) -> ModelSettings:

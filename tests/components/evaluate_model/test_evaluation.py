@@ -32,10 +32,9 @@ def test_predictions_are_those_of_the_transformers_pipeline(
     model, dataset = published(store, tiny_model, tmp_path)
     evaluations = evaluate(store, model, dataset, "hotels")
     assert evaluations.champion == ""
-    facts = folders.fetch(evaluations.candidate, tmp_path / "evaluation")
-    found = pd.read_parquet(tmp_path / "evaluation" / "predictions.parquet")
-    folders.fetch(dataset, tmp_path / "rows")
-    texts = pd.read_parquet(tmp_path / "rows" / "test.parquet")["text"].tolist()
+    facts = folders.existing(evaluations.candidate)
+    found = folders.read_table(evaluations.candidate, "predictions.parquet")
+    texts = folders.read_table(dataset, "test.parquet")["text"].tolist()
     theirs = pipeline("text-classification", model=str(tiny_model), top_k=None, truncation=True)
     for probabilities, answer in zip(found["probabilities"], theirs(texts), strict=True):
         scores = {each["label"]: each["score"] for each in answer}

@@ -4,7 +4,6 @@ import contextlib
 import socket
 import threading
 import time
-from types import TracebackType
 from urllib.parse import urlsplit
 
 _BLOCK = 16_384
@@ -26,12 +25,7 @@ class Link:
         self._accept()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.cut()
 
     def cut(self) -> None:

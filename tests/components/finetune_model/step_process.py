@@ -109,8 +109,7 @@ class Step:
         return [int(n) for n in re.findall(r"going on from step (\d+)", self.output)]
 
     def curve(self) -> list[dict[str, Any]]:
-        lines = (storage.read_bytes(f"{self.job.result}/training.jsonl") or b"").splitlines()
-        return [json.loads(line) for line in lines]
+        return storage.read_json_lines(f"{self.job.result}/training.jsonl")
 
     def weights(self) -> dict[str, Any]:
         folder = self._log.parent / f"result-{self.job.facts['fingerprint']}-{time.monotonic()}"

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +20,9 @@ from components.finetune_model.job import Job
 from components.finetune_model.settings import ClusterSettings, TrainingSettings
 from components.finetune_model.trainjob import resource
 from serving.errors import InputError
+from tests import http_servers
+from tests.components import kubeconfig
+from tests.http_servers import Handler
 from tests.k8s.test_base import CRDS, unknown_fields
 
 CLUSTER = ClusterSettings(
@@ -56,40 +58,29 @@ class Cluster:
         self._changed = threading.Condition()
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Api(Handler):
             protocol_version = "HTTP/1.1"
 
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-            def answer(self, status: int, body: Any) -> None:
-                content = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                body = json.loads(self.body())
                 name = body["metadata"]["name"]
                 outer.calls.append("create")
                 if name in outer.jobs:
-                    self.answer(409, {"kind": "Status", "reason": "AlreadyExists"})
+                    self.send_json({"kind": "Status", "reason": "AlreadyExists"}, 409)
                 else:
                     outer.change("ADDED", body)
-                    self.answer(201, body)
+                    self.send_json(body, 201)
 
             def do_DELETE(self) -> None:
                 outer.calls.append("delete")
                 outer.change("DELETED", outer.jobs[self.path.split("?")[0].rpartition("/")[2]])
-                self.answer(200, {"kind": "Status", "status": "Success"})
+                self.send_json({"kind": "Status", "status": "Success"})
 
             def do_GET(self) -> None:
                 path = urlsplit(self.path)
                 if path.path.endswith("/pods"):
                     pod = {"metadata": {"name": "p"}, "status": {"phase": "Running"}}
-                    self.answer(200, {"kind": "PodList", "items": [pod]})
+                    self.send_json({"kind": "PodList", "items": [pod]})
                 elif path.path.endswith("/log"):
                     self.stream(line + "\n" for line in outer.log)
                 elif path.path == JOBS:
@@ -98,7 +89,7 @@ class Cluster:
                     with contextlib.suppress(BrokenPipeError):  # the watcher has seen enough
                         self.stream(json.dumps(e) + "\n" for e in outer.events(since))
                 else:
-                    self.answer(200, outer.jobs[path.path.rpartition("/")[2]])
+                    self.send_json(outer.jobs[path.path.rpartition("/")[2]])
 
             def stream(self, lines: Iterator[str]) -> None:
                 self.send_response(200)
@@ -110,8 +101,7 @@ class Cluster:
                     self.wfile.flush()
                 self.wfile.write(b"0\r\n\r\n")
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.server = http_servers.start(Api)
 
     def change(self, kind: str, job: dict[str, Any]) -> None:
         with self._changed:
@@ -155,24 +145,10 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     running = Cluster()
-    url = f"http://127.0.0.1:{running.server.server_port}"
-    (tmp_path / "config").write_text(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": url}}],
-                "users": [{"name": "u", "user": {}}],
-            }
-        )
-    )
-    for module in ("kubernetes.config", "kubernetes.config.kube_config"):
-        monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "config"))
+    path = kubeconfig.write(tmp_path / "config", running.server.url)
+    monkeypatch.setenv("KUBECONFIG", str(path))
     yield running
-    running.server.shutdown()
-    running.server.server_close()
+    running.server.stop()
 
 
 @pytest.mark.skipif(not CRDS.is_dir(), reason="the CRDs lie beside the checkout or not at all")

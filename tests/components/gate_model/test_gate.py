@@ -10,17 +10,17 @@ import pandas as pd
 import pytest
 
 from components import folders, promotions, storage
-from components.evaluate_model.evaluation import evaluate
 from components.gate_model import verdict as verdict_module
-from components.gate_model.gate import judge
 from components.gate_model.robustness import REWRITES, robustness_checks
-from components.gate_model.settings import GateSettings, Robustness, SliceRule
+from components.gate_model.settings import Robustness, SliceRule
 from components.gate_model.slices import slice_checks
 from components.gate_model.verdict import Verdict
 from components.promote_model.approval import approve
-from components.promote_model.promotion import pin, promote, unpin
+from components.promote_model.interventions import pin, unpin
+from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from serving.errors import InputError
+from tests.components import exported
 from tests.conftest import hotel_rows
 
 LOG_ONLY = PromotionSettings()
@@ -35,17 +35,7 @@ def published(store: str, model: Path, version: str, labels: list[str] | None = 
     config["id2label"] = dict(enumerate(names))
     config["label2id"] = {name: index for index, name in enumerate(names)}
     (folder / "config.json").write_text(json.dumps(config))
-    facts = {
-        "fingerprint": f"{version:0<20}",
-        "labels": names,
-        "max_length": 24,
-        "dataset": "d",
-        "tokenized": "t",
-        "base_model": "b",
-        "settings": {},
-    }
-    folders.publish(folder, f"{store}/finetuned/{version}", facts)
-    return f"{store}/finetuned/{version}"
+    return exported.publish(store, folder, version, names)
 
 
 def rows_for(store: str, tmp_path: Path, labels: dict[str, str] | None = None) -> str:
@@ -67,17 +57,7 @@ def rows_for(store: str, tmp_path: Path, labels: dict[str, str] | None = None) -
 
 
 def judged(store: str, model: str, dataset: str, run: str, **settings: Any) -> Verdict:
-    evaluations = evaluate(store, model, dataset, "m")
-    return judge(
-        store,
-        name="m",
-        run=run,
-        model=model,
-        dataset=dataset,
-        evaluation=evaluations.candidate,
-        champion_evaluation=evaluations.champion,
-        settings=GateSettings.model_validate({**OPEN, **settings}),
-    )
+    return exported.judged(store, "m", run, model, dataset, {**OPEN, **settings})
 
 
 def test_every_kind_of_rule_gives_its_checks(store: str, tiny_model: Path, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -9,6 +7,7 @@ import pytest
 from components import promotions, storage
 from components.notify_run.notification import ADDRESS, notify
 from components.notify_run.settings import NotificationSettings
+from tests.http_servers import Handler, listening
 
 VERDICT = {"decision": "accepted", "candidate": "9065e5074129", "reason": "All 6 checks passed."}
 
@@ -26,26 +25,15 @@ class Webhook:
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
     hook = Webhook()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Received(Handler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            hook.received.append((self.headers["Content-Type"], body))
-            self.send_response(hook.statuses.pop(0) if hook.statuses else 200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            hook.received.append((self.headers["Content-Type"], json.loads(self.body())))
+            self.send(hook.statuses.pop(0) if hook.statuses else 200)
 
-        def log_message(self, format: str, *arguments: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    hook.url = f"http://127.0.0.1:{server.server_address[1]}/services/secret"
-    monkeypatch.setenv(ADDRESS, hook.url)
-    yield hook
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Received) as url:
+        hook.url = f"{url}/services/secret"
+        monkeypatch.setenv(ADDRESS, hook.url)
+        yield hook
 
 
 def tell(store: str, *, state: str = "COMPLETE", error: str = "", **settings: str) -> None:

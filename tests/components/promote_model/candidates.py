@@ -1,11 +1,11 @@
-"""Fine-tuned models with evaluations and verdicts, as the steps before a promotion write them."""
+"""Exported models with evaluations and verdicts, as the steps before a promotion write them."""
 
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from components import candidates, folders, promotions, storage
+from tests.components import exported
 from tests.components.promote_model.cluster import SCORES
 
 FILES = ("config.json", "model.safetensors", "training.jsonl")
@@ -19,15 +19,6 @@ def judged(store: str, run: str, decision: str = "accepted", name: str = "m") ->
     """A candidate with a verdict against today's champion, as the gate writes it; its version."""
     fingerprint = f"{run:0<20}"
     evaluation = f"{store}/evaluations/{fingerprint}"
-    facts: dict[str, Any] = {
-        "fingerprint": fingerprint,
-        "labels": list(SCORES),
-        "max_length": 24,
-        "dataset": "d",
-        "tokenized": "t",
-        "base_model": "b",
-        "settings": {},
-    }
     with tempfile.TemporaryDirectory() as scratch:
         model, scores = Path(scratch) / "model", Path(scratch) / "scores"
         model.mkdir()
@@ -35,7 +26,7 @@ def judged(store: str, run: str, decision: str = "accepted", name: str = "m") ->
         for file in FILES:
             (model / file).write_text(f"{file} of {run}")
         (scores / "golden.json").write_text(json.dumps(GOLDEN))
-        folders.publish(model, f"{store}/finetuned/{fingerprint}", facts)
+        candidate = exported.publish(store, model, run, SCORES)
         folders.publish(scores, evaluation, {"metrics": {"accuracy": 1.0}})
     champion = promotions.champion(store, name)
     verdict = {
@@ -44,7 +35,7 @@ def judged(store: str, run: str, decision: str = "accepted", name: str = "m") ->
         "run": run,
         "name": name,
         "candidate": fingerprint[:12],
-        "model": f"{store}/finetuned/{fingerprint}",
+        "model": candidate,
         "evaluation": evaluation,
         "champion": champion and {"version": champion.version, "number": champion.number},
         "checks": [],

@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
+
+from tests import http_servers
+from tests.components import kubeconfig
+from tests.http_servers import Handler
 
 CRDS = Path(__file__).parent.parent.parent.parent.parent / "shared" / "crds"
 PREFIX = "/apis/serving.kserve.io/v1beta1/namespaces/team/inferenceservices"
@@ -73,35 +76,24 @@ class Cluster:
                 }
             },
         }
-        self._api = serve(self._api_handler())
-        self._gateway = serve(self._gateway_handler())
+        self._api = http_servers.start(self._api_handler())
+        self._gateway = http_servers.start(self._gateway_handler())
 
     @property
     def api(self) -> str:
-        return f"http://127.0.0.1:{self._api.server_port}"
+        return self._api.url
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._gateway.server_port}"
+        return self._gateway.url
 
     def kubeconfig(self, path: Path) -> Path:
         """Write a kubeconfig that leads here."""
-        context = {"cluster": "c", "user": "u"}
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": self.api}}],
-            "users": [{"name": "u", "user": {"token": "secret"}}],
-            "contexts": [{"name": "x", "context": context}],
-        }
-        path.write_text(yaml.safe_dump(document))
-        return path
+        return kubeconfig.write(path, self.api)
 
     def stop(self) -> None:
         for server in (self._api, self._gateway):
-            server.shutdown()
-            server.server_close()
+            server.stop()
 
     @property
     def serving(self) -> str | None:
@@ -273,27 +265,27 @@ class Cluster:
 
     # The servers.
 
-    def _api_handler(cluster) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - closes over it
+    def _api_handler(cluster) -> type[Handler]:  # noqa: N805 - closes over it
         class Api(_Handler):
             def do_GET(self) -> None:
                 place = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(place.query).items()}
                 if place.path == f"{PREFIX}/hotels" and cluster.absent:
-                    self.answer(404, {"message": "inferenceservices hotels not found"})
+                    self.send_json({"message": "inferenceservices hotels not found"}, 404)
                 elif place.path == f"{PREFIX}/hotels":
                     cluster.verbs.add("get")
                     with cluster._changed:
                         found = copy.deepcopy(cluster.object)
-                    self.answer(200, found)
+                    self.send_json(found)
                 elif place.path == PREFIX and query.get("watch") in ("true", "True"):
                     cluster.verbs.add("watch")
                     assert query["fieldSelector"] == "metadata.name=hotels"
                     self.stream(float(query["timeoutSeconds"]))
                 elif place.path == PREFIX:
                     cluster.verbs.add("list")
-                    self.answer(200, {"items": [cluster.object]})
+                    self.send_json({"items": [cluster.object]})
                 else:
-                    self.answer(404, {"message": f"not found: {place.path}"})
+                    self.send_json({"message": f"not found: {place.path}"}, 404)
 
             def stream(self, seconds: float) -> None:
                 cluster.watches += 1
@@ -327,26 +319,26 @@ class Cluster:
             def do_PATCH(self) -> None:
                 place = urlsplit(self.path)
                 query = {key: values[0] for key, values in parse_qs(place.query).items()}
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = json.loads(self.body())
                 cluster.verbs.add("create" if cluster.absent else "patch")
                 if place.path != f"{PREFIX}/hotels":
-                    return self.answer(404, {"message": "not found"})
+                    return self.send_json({"message": "not found"}, 404)
                 if self.headers["Content-Type"] != "application/apply-patch+yaml":
-                    return self.answer(415, {"message": "not an apply patch"})
+                    return self.send_json({"message": "not an apply patch"}, 415)
                 problem = refused(body)
                 if problem:
-                    return self.answer(400, {"message": problem})
+                    return self.send_json({"message": problem}, 400)
                 cluster.patches.append(body)
-                return self.answer(200, cluster.apply(body, query["fieldManager"]))
+                return self.send_json(cluster.apply(body, query["fieldManager"]))
 
         return Api
 
-    def _gateway_handler(cluster) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - closes over it
+    def _gateway_handler(cluster) -> type[Handler]:  # noqa: N805 - closes over it
         class Gateway(_Handler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                body = json.loads(self.body())
                 if self.path != "/v1/models/hotels:predict":
-                    return self.answer(404, {"error": "no such model"})
+                    return self.send_json({"error": "no such model"}, 404)
                 cluster.hosts.add(self.headers["Host"])
                 with cluster._asking:
                     cluster.asked += 1
@@ -354,20 +346,19 @@ class Cluster:
                 uri = cluster.routed(place)
                 behaviour = cluster._behaviour(uri)
                 if behaviour == "failing":
-                    return self.answer(500, {"error": "out of memory"})
+                    return self.send_json({"error": "out of memory"}, 500)
                 if behaviour == "slow":
                     time.sleep(0.3)
                 scores = dict(SCORES)
                 if behaviour == "wrong":
                     scores = {"bad": 0.3, "good": 0.7}
                 prediction = {"scores": [{"label": k, "score": v} for k, v in scores.items()]}
-                return self.answer(
-                    200,
+                return self.send_json(
                     {
                         "predictions": [prediction for _ in body["instances"]],
                         "model_name": "hotels",
                         "model_version": version_of(uri),
-                    },
+                    }
                 )
 
         return Gateway
@@ -386,34 +377,8 @@ def version_of(uri: str) -> str:
     return uri.rstrip("/").rsplit("/", 1)[-1]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def answer(self, code: int, document: dict[str, Any]) -> None:
-        content = json.dumps(document).encode()
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is what these tests are about."""
-
-
-def serve(handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
-    server = _Server(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    return server
 
 
 def _conditions(reason: str) -> list[dict[str, str]]:

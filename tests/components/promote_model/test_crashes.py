@@ -11,7 +11,8 @@ import pytest
 import urllib3.connectionpool
 
 from components import promotions, storage
-from components.promote_model.promotion import RolledBackError, promote, rollback
+from components.promote_model.interventions import rollback
+from components.promote_model.promotion import RolledBackError, promote
 from components.promote_model.settings import Canary, KServeTarget, PromotionSettings
 from serving.errors import InputError
 from tests.components.promote_model.candidates import judged

@@ -1,13 +1,11 @@
 """Promotion to an InferenceService: the official client against an API server over HTTP."""
 
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,15 @@ import pytest
 import yaml
 
 from components import promotions
-from components.promote_model.promotion import RolledBackError, promote, rollback
+from components.promote_model.interventions import rollback
+from components.promote_model.promotion import RolledBackError, promote
 from components.promote_model.settings import Canary, KServeTarget, Prometheus, PromotionSettings
 from components.promote_model.targets import inference_service
 from components.promote_model.targets.kserve import MODE
 from serving.errors import InputError
 from tests.components.promote_model.candidates import judged
-from tests.components.promote_model.cluster import Cluster, running, serve, version_of
+from tests.components.promote_model.cluster import Cluster, running, version_of
+from tests.http_servers import Handler, listening
 
 ROOT = Path(__file__).parent.parent.parent.parent
 STEPS = (10, 50, 100)
@@ -190,32 +190,22 @@ def test_prometheus_can_stop_a_canary(
 ) -> None:
     asked = []
 
-    class Api(BaseHTTPRequestHandler):
+    class Api(Handler):
         def do_GET(self) -> None:
             asked.append(self.path)
             value = p99 if "histogram_quantile" in self.path else errors
-            document = {"data": {"result": [{"metric": {}, "value": [0, value]}]}}
-            content = json.dumps(document).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.send_json({"data": {"result": [{"metric": {}, "value": [0, value]}]}})
 
-    server = serve(Api)
-    prometheus = Prometheus(url=f"http://127.0.0.1:{server.server_port}")
-    rules = settings(canary=True, prometheus=prometheus.model_dump())
-    judged(store, "r1")
-    promote(store, "m", "r1", rules)
-    judged(store, "r2")
-    try:
+    with listening(Api) as url:
+        rules = settings(canary=True, prometheus=Prometheus(url=url).model_dump())
+        judged(store, "r1")
+        promote(store, "m", "r1", rules)
+        judged(store, "r2")
         if fails:
             with pytest.raises(RolledBackError, match=r"share of failed requests of 0\.2"):
                 promote(store, "m", "r2", rules)
         else:
             promote(store, "m", "r2", rules)
-    finally:
-        server.shutdown()
-        server.server_close()
     assert "namespace%3D%22team%22" in asked[0]
     assert "hotels-" in asked[0]
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from components import folders, promotions, storage
-from components.promote_model.promotion import promote, rollback
+from components.promote_model.interventions import rollback
+from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from serving.errors import InputError
 from tests.components.promote_model.candidates import judged
@@ -95,4 +96,4 @@ def test_a_promotion_writes_under_its_models_name_and_nowhere_else(
     promote(store, "m", "r1", LOG_ONLY)
     assert len(written) == 6
     assert all(key.startswith("models/m/") for key in written)
-    assert {key.split("/")[0] for key in read} == {"runs", "finetuned", "evaluations", "models"}
+    assert {key.split("/")[0] for key in read} == {"runs", "exported", "evaluations", "models"}

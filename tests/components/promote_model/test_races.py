@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from components import promotions
-from components.promote_model.promotion import promote, rollback
+from components.promote_model.interventions import rollback
+from components.promote_model.promotion import promote
 from components.promote_model.settings import KServeTarget, PromotionSettings
 from serving.errors import InputError
 from tests.components.promote_model.candidates import judged

@@ -7,19 +7,17 @@ from typing import Any
 
 import pytest
 
-from components import candidates, folders, promotions, storage
+from components import candidates, promotions, storage
 from components.candidates import Candidate
 from components.download_dataset.dataset import download
 from components.download_dataset.settings import DatasetSettings
-from components.evaluate_model.evaluation import evaluate
-from components.gate_model.gate import judge
-from components.gate_model.settings import GateSettings
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from components.report_run.report import report
 from components.report_run.settings import ReportSettings
 from components.validate_dataset.dataset import validate
 from components.validate_dataset.settings import ValidationSettings
+from tests.components import exported
 from tests.components.report_run.test_report import Page
 from tests.conftest import hotel_rows
 
@@ -28,6 +26,8 @@ KINDS = {
     "multi_label_classification": ["blame", "neutral", "praise"],
     "regression": ["stars"],
 }
+
+RULES: dict[str, Any] = {"beat": {}, "serving": None, "champion": None}
 
 
 def dataset(store: str, tmp_path: Path, kind: str) -> str:
@@ -58,17 +58,7 @@ def model(store: str, tiny_model: Path, tmp_path: Path, kind: str, version: str,
     )
     torch.manual_seed(seed)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    facts = {
-        "fingerprint": f"{version:0<20}",
-        "labels": KINDS[kind],
-        "max_length": 24,
-        "dataset": "",
-        "tokenized": "",
-        "base_model": "",
-        "settings": {},
-    }
-    folders.publish(folder, f"{store}/finetuned/{version}", facts)
-    return f"{store}/finetuned/{version}"
+    return exported.publish(store, folder, version, KINDS[kind])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,20 +66,9 @@ def test_a_run_against_a_champion_has_a_report_and_is_listed(
     store: str, tmp_path: Path, tiny_model: Path, kind: str
 ) -> None:
     rows = dataset(store, tmp_path, kind)
-    rules = GateSettings.model_validate({"beat": {}, "serving": None, "champion": None})
     for version, seed in (("first", 1), ("second", 2)):
         scored = model(store, tiny_model, tmp_path, kind, version, seed)
-        evaluations = evaluate(store, scored, rows, "hotels")
-        judge(
-            store,
-            name="hotels",
-            run=version,
-            model=scored,
-            dataset=rows,
-            evaluation=evaluations.candidate,
-            champion_evaluation=evaluations.champion,
-            settings=rules,
-        )
+        exported.judged(store, "hotels", version, scored, rows, RULES)
         if version == "first":
             promote(store, "hotels", version, PromotionSettings())
     text = Page(report(store, "second", rows, "", ReportSettings()).decode()).text

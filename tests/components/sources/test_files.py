@@ -7,7 +7,8 @@ from components import storage
 from components.sources import web
 from components.sources.files import SourceFile, matching
 from serving.errors import InputError
-from tests.components.servers import Web, listening
+from tests.components.servers import Web
+from tests.http_servers import listening
 
 
 @pytest.fixture

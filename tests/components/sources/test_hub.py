@@ -8,10 +8,11 @@ from datasets import ClassLabel, Dataset, Features, Value
 from components import folders
 from components.download_dataset.dataset import download
 from components.download_dataset.settings import DatasetSettings
-from components.sources.hub import dataset_commit, model_commit
+from components.sources.hub import commit_of
 from components.sources.settings import HubDatasetSource, HubModelSource
 from serving.errors import InputError
-from tests.components.servers import COMMIT, Hub, listening, with_hub
+from tests.components.servers import COMMIT, Hub, with_hub
+from tests.http_servers import listening
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +87,10 @@ def test_a_model_of_pickles_is_refused_with_the_revision_that_has_safetensors(
 
 
 def test_a_commit_names_itself() -> None:
-    assert dataset_commit(HubDatasetSource(id="org/absent", revision=COMMIT)) == COMMIT
-    assert model_commit(HubModelSource(id="org/absent", revision=COMMIT)) == COMMIT
+    assert commit_of("dataset", HubDatasetSource(id="org/absent", revision=COMMIT)) == COMMIT
+    assert commit_of("model", HubModelSource(id="org/absent", revision=COMMIT)) == COMMIT
 
 
 def test_an_id_that_cannot_be_one_is_refused() -> None:
     with pytest.raises(InputError, match=r"Check hub\.id"):
-        model_commit(HubModelSource(id="no such/id here"))
+        commit_of("model", HubModelSource(id="no such/id here"))

@@ -1,9 +1,8 @@
 import hashlib
 from collections.abc import Iterator
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from components.sources.pypi import download
 from components.sources.settings import PyPISource
 from serving.errors import InputError
+from tests.http_servers import listening
 
 FILES = {
     "rows-1.0-py3-none-any.whl": b"for any machine",
@@ -42,11 +42,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]
         def log_message(self, *_: object) -> None:
             asked.append(self.path)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Index, directory=str(root)))
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_port}/simple")
-    yield asked
-    server.shutdown()
+    with listening(partial(Index, directory=str(root))) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        yield asked
 
 
 def source(**given: Any) -> PyPISource:

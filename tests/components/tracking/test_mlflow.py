@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from components import folders, processes, promotions, storage
-from components.promote_model.promotion import pin, promote, rollback
+from components.promote_model.interventions import pin, rollback
+from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from components.tracking.mlflow import follow, track
 from components.tracking.settings import MlflowSettings

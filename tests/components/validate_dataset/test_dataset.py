@@ -39,12 +39,9 @@ def publish(store: str, tmp_path: Path, rows: Rows, **facts: Any) -> str:
 def run(store: str, tmp_path: Path, rows: Rows, **settings: Any) -> tuple[dict[str, Any], Any]:
     dataset = publish(store, tmp_path, rows)
     uri = validate(store, dataset, ValidationSettings.model_validate(settings))
-    manifest = folders.fetch(uri, tmp_path / "back")
-    splits = {
-        name: pd.read_parquet(tmp_path / "back" / f"{name}.parquet")
-        for name in ("train", "validation", "test")
-    }
-    return manifest, splits
+    names = ("train", "validation", "test")
+    splits = {name: folders.read_table(uri, f"{name}.parquet") for name in names}
+    return folders.existing(uri), splits
 
 
 def finding(manifest: dict[str, Any], name: str) -> dict[str, Any]:
@@ -121,15 +118,11 @@ def test_odd_texts_are_told_and_dropped_where_the_rule_says_so(store: str, tmp_p
     together = [{1, 204} <= set(part["row"]) for part in splits.values()]
     assert sorted(together) == [False, False, True]
     rules = dict.fromkeys(("broken_text", "short_text", "foreign_script"), "repair")
-    _, splits = run(store, tmp_path, [*clean(), *odd], **rules)
+    manifest, splits = run(store, tmp_path, [*clean(), *odd], **rules)
     assert sum(len(part) for part in splits.values()) == 201
-    assert pd.read_parquet(tmp_path / "back" / "findings.parquet")["row"].tolist() == [
-        201,
-        202,
-        203,
-        204,
-    ]
-    assert b"d.csv:203" in (tmp_path / "back" / "report.html").read_bytes()
+    uri = f"{store}/validated/{manifest['fingerprint']}"
+    assert folders.read_table(uri, "findings.parquet")["row"].tolist() == [201, 202, 203, 204]
+    assert b"d.csv:203" in (storage.read_bytes(f"{uri}/report.html") or b"")
 
 
 def test_training_texts_that_are_nearly_test_texts_leave(store: str, tmp_path: Path) -> None:

@@ -1,38 +1,29 @@
 """Whom the dashboard asks, and what it makes of answers."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from pipelines.dashboard.endpoints import Endpoints, within
 from serving.errors import InputError
+from tests.http_servers import Handler, listening
 
 
-class Strange(BaseHTTPRequestHandler):
+class Strange(Handler):
     """A server that is no predictor."""
 
     answer = (200, b"<p>hello</p>")
 
     def do_GET(self) -> None:  # the name that http.server calls
-        status, body = self.answer
-        self.send_response(status)
-        self.end_headers()
-        self.wfile.write(body)
+        self.send(*self.answer)
 
-    do_POST = do_GET  # noqa: N815 - the name that http.server calls
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+    do_POST = do_GET
 
 
 @pytest.fixture
 def strange() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Strange)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with listening(Strange) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ import time
 from collections import Counter
 from typing import Any
 
-import boto3
 import pytest
+from botocore.config import Config
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from components import promotions, storage
-from components.promote_model.promotion import pin, promote, rollback, unpin
+from components.promote_model.interventions import pin, rollback, unpin
+from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from pipelines.dashboard import reader
 from pipelines.dashboard.exporter import StoreCollector
@@ -44,12 +45,7 @@ class Exporter:
         return value
 
     def _connect(self) -> Any:
-        client = boto3.Session().client(
-            "s3",
-            endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"],
-            aws_access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.secret,
-        )
+        client = storage.connect({**os.environ, "AWS_SECRET_ACCESS_KEY": self.secret}, Config())
         client.meta.events.register("before-call.s3", self._count)
         return client
 

@@ -5,11 +5,12 @@ import time
 from html.parser import HTMLParser
 from urllib.parse import quote
 
-import boto3
 import httpx
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from components import storage
 from pipelines import object_store
 from tests.pipelines.dashboard.conftest import ADDRESS, RUNS, Site
 from tests.pipelines.dashboard.many_runs import HOSTILE, HOSTILE_NAME, MODELS
@@ -114,14 +115,7 @@ def test_what_is_not_there_is_a_page_that_says_so(site: Site, path: str) -> None
 
 
 def test_the_credentials_of_the_dashboard_may_not_write(site: Site) -> None:
-    variables = site.reader
-    client = boto3.client(
-        "s3",
-        endpoint_url=variables["AWS_ENDPOINT_URL_S3"],
-        aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-        region_name=variables["AWS_DEFAULT_REGION"],
-    )
+    client = storage.connect(site.reader, Config())
     with pytest.raises(ClientError, match="AccessDenied"):
         client.put_object(Bucket=object_store.BUCKET, Key="x", Body=b"")
     assert ADDRESS in of(site, "/").said

@@ -1,11 +1,10 @@
 """What the dashboard asks of the store, counted."""
 
-import os
 from collections import Counter
 from typing import Any
 
-import boto3
 import pytest
+from botocore.config import Config
 
 from components import storage
 from pipelines.dashboard import models
@@ -23,7 +22,7 @@ class Counted:
         self.reader = Reader(store, self._connect)
 
     def _connect(self) -> Any:
-        client = boto3.Session().client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL_S3"])
+        client = storage.connect({}, Config())
         client.meta.events.register("before-call.s3", self._count)
         return client
 

@@ -1,0 +1,24 @@
+"""What a predictor is asked by the V1 protocol, and how far an answer is from what was measured."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def instance(row: Mapping[Any, Any]) -> Any:
+    """A row of texts as an item of `instances`."""
+    if "text_pair" in row:
+        return {"text": row["text"], "text_pair": row["text_pair"]}
+    return row["text"]
+
+
+def scores(answer: dict[str, Any]) -> dict[str, float]:
+    """Scores by label of the first prediction in an answer's JSON."""
+    return {each["label"]: each["score"] for each in answer["predictions"][0]["scores"]}
+
+
+def largest_difference(
+    found: Mapping[str, float], labels: Iterable[str], probabilities: Iterable[float]
+) -> float:
+    """Between the scores found and the probabilities [C], in the order of `labels`."""
+    pairs = zip(labels, probabilities, strict=True)
+    return float(max(abs(found[label] - wanted) for label, wanted in pairs))
