@@ -1,21 +1,17 @@
 """Dynamic batching: requests that wait together are classified together, on worker threads."""
 
-import heapq
-import itertools
 import math
 import queue
 import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-
-import numpy as np
 
 from serving import metrics
 from serving.classifier import Classifier, Floats
 from serving.encoding import Encoded
 from serving.errors import InputError, OverloadedError
+from serving.pool import Classified, Job, Pool, Row
 from serving.rate import Rate
 
 POOLED = 256
@@ -24,53 +20,8 @@ ENCODED_CHARACTERS = 1 << 14
 """Characters of one request that are tokenized between two forward passes (about 10 ms)."""
 
 
-@dataclass(frozen=True)
-class Classified:
-    """The worker's answer to one request: arrays of shape [texts, outputs].
-
-    Those of a text that was read in windows are the means over its windows.
-    """
-
-    scores: Floats
-    logits: Floats
-    truncated: list[bool]
-
-
-@dataclass(eq=False)
-class _Job:
-    texts: Sequence[str]
-    pairs: Sequence[str] | None
-    scores: Floats
-    logits: Floats
-    future: Future[Classified] = field(default_factory=Future)
-    truncated: list[bool] = field(default_factory=list)
-    submitted: float = field(default_factory=time.perf_counter)
-    turn: int = 0
-    """The turn at which its first text is due; the text at place p is due p turns later."""
-    windows: list[int] = field(default_factory=list)
-    """Windows of each encoded text that are not classified yet."""
-    unanswered: int = 0
-
-    @property
-    def encoded(self) -> int:
-        return len(self.windows)
-
-    @property
-    def unread(self) -> bool:
-        return self.encoded < len(self.texts)
-
-
-_WAKE = _Job((), None, np.empty(0, np.float32), np.empty(0, np.float32))
+_WAKE = Job.of((), None, 0)
 """Stands in the queue of arrivals for work that did not arrive."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Row:
-    job: _Job
-    place: int
-    encoded: Encoded
-    weight: float
-    """Its part in the mean over the text's windows."""
 
 
 class Batcher:
@@ -78,8 +29,7 @@ class Batcher:
 
     A worker never waits for more: it takes what is there. While forward passes run the next batch
     gathers, so batches grow with the load and an idle server answers at once, with all its cores.
-    Each pass takes texts of one padded length, those of the text that is due first. Turns are those
-    of start-time fair queuing, so a request of thousands does not hold up one of a few.
+    Each pass takes texts of one padded length, in the order of the pool.
     """
 
     def __init__(self, classifier: Classifier, max_queue: int, max_wait: float = math.inf) -> None:
@@ -92,17 +42,15 @@ class Batcher:
         self._max_wait = max_wait
         self._rate = Rate()
         self._waiting = 0
-        self._live: set[_Job] = set()
+        self._live: set[Job] = set()
         self._lock = threading.Lock()
         """Held for moments only, by submit too; the locks below are the workers' own."""
         self._planning, self._state = threading.Lock(), threading.Lock()
-        self._arrivals: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._unread: list[_Job] = []
+        self._arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._unread: list[Job] = []
         """Jobs with texts that are not encoded yet."""
-        self._pool: dict[int, list[tuple[int, int, _Row]]] = {}
-        """By padded length a heap of (turn, arrival, row)."""
-        self._arrival = itertools.count()
-        self._turn = self._running = 0
+        self._pool = Pool(classifier.encoder.padded, classifier.backend.batch_tokens)
+        self._running = 0
         self._ended = -math.inf
         self._closing = False
         self._workers = [
@@ -118,9 +66,7 @@ class Batcher:
         A request beyond either bound is taken when nothing waits. Cancelling the future drops
         what of the request was not yet classified.
         """
-        shape = len(texts), len(self._classifier.labels)
-        scores, logits = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        job = _Job(texts, pairs, scores, logits, unanswered=len(texts))
+        job = Job.of(texts, pairs, len(self._classifier.labels))
         with self._lock:
             self.check_room(len(texts))
             self._waiting += len(texts)
@@ -171,14 +117,14 @@ class Batcher:
                 if unread or self._closing:  # the planner has something to do that did not arrive
                     self._arrivals.put(_WAKE)
 
-    def _plan(self) -> tuple[list[_Row], bool, float] | None:
+    def _plan(self) -> tuple[list[Row], bool, float] | None:
         """The next batch, whether it runs alone, and when planning it began; None at the end.
 
         One thread plans at a time, and waits here when there is nothing to do; the others run
         their batches or wait behind it.
         """
         with self._planning:
-            arrivals: list[_Job | None] = []
+            arrivals: list[Job | None] = []
             while True:
                 began = time.perf_counter()
                 while not self._arrivals.empty():
@@ -186,27 +132,28 @@ class Batcher:
                 with self._state:
                     self._closing = self._closing or None in arrivals
                     self._take(job for job in arrivals if job is not None and job is not _WAKE)
-                    if batch := self._next_batch():
+                    sharers = len(self._workers) if len(self._live) == 1 else 1
+                    if batch := self._pool.take(sharers):
                         self._running += 1
-                        alone = self._running == 1 and not any(self._pool.values())
+                        alone = self._running == 1 and not self._pool
                         return batch, alone, began
                     if self._closing and not self._unread:
                         return None
                 arrivals = [self._arrivals.get()]
 
-    def _take(self, arrived: Iterable[_Job]) -> None:
+    def _take(self, arrived: Iterable[Job]) -> None:
         for job in arrived:
             if job.future.cancelled():
                 self._drop(job)
             else:
-                job.turn = self._turn
+                job.turn = self._pool.turn
                 self._unread.append(job)
         for job in self._unread:
             if job.unanswered:
                 self._encode(job)
         self._unread = [job for job in self._unread if job.unanswered and job.unread]
 
-    def _encode(self, job: _Job) -> None:
+    def _encode(self, job: Job) -> None:
         """Tokenize the job's next texts, as many as its part of the pool and the time allow."""
         start = end = job.encoded
         answered = len(job.texts) - job.unanswered
@@ -226,13 +173,8 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - belongs to this request alone
             self._drop(job, error)
             return
-        job.truncated += [windows[0].truncated for windows in encoded]
-        job.windows += map(len, encoded)
-        for place, windows in enumerate(encoded, start):
-            for window in windows:
-                row = _Row(job, place, window, 1 / len(windows))
-                bucket = self._pool.setdefault(self._classifier.encoder.padded(window), [])
-                heapq.heappush(bucket, (job.turn + place, next(self._arrival), row))
+        for windows in encoded:
+            self._pool.add(job, windows)
 
     def _check_length(self, encoded: list[list[Encoded]], start: int) -> None:
         for place, [row] in enumerate(encoded, start):
@@ -243,21 +185,7 @@ class Batcher:
                     "endpoint rejects such texts instead of cutting them. Send an excerpt."
                 )
 
-    def _next_batch(self) -> list[_Row]:
-        """Rows of the padded length of the row that is due first, taken out of the pool."""
-        for bucket in self._pool.values():
-            while bucket and not bucket[0][2].job.unanswered:  # dropped
-                heapq.heappop(bucket)
-        self._pool = {length: bucket for length, bucket in self._pool.items() if bucket}
-        if not self._pool:
-            return []
-        length, bucket = min(self._pool.items(), key=lambda item: item[1][0])
-        self._turn = max(self._turn, bucket[0][0])
-        size = max(1, self._classifier.backend.batch_tokens // length)
-        batch = [heapq.heappop(bucket)[2] for _ in range(min(size, len(bucket)))]
-        return [row for row in batch if row.job.unanswered]
-
-    def _classify(self, batch: list[_Row], lane: int | None) -> int:
+    def _classify(self, batch: list[Row], lane: int | None) -> int:
         """Run one batch and answer its requests; returns how many texts were answered."""
         now = time.perf_counter()
         for row in batch:
@@ -273,7 +201,7 @@ class Batcher:
         with self._state:
             return self._answer(batch, scores, logits)
 
-    def _answer(self, batch: list[_Row], scores: Floats, logits: Floats) -> int:
+    def _answer(self, batch: list[Row], scores: Floats, logits: Floats) -> int:
         answered, done = 0, set()
         for row, row_scores, row_logits in zip(batch, scores, logits, strict=True):
             job, place = row.job, row.place
@@ -292,7 +220,7 @@ class Batcher:
                 job.future.set_result(Classified(job.scores, job.logits, job.truncated))
         return answered
 
-    def _isolate(self, batch: list[_Row], lane: int | None, error: Exception) -> int:
+    def _isolate(self, batch: list[Row], lane: int | None, error: Exception) -> int:
         """Try each request of a failed batch alone, so that one cannot fail the others."""
         jobs = list(dict.fromkeys(row.job for row in batch))
         if len(jobs) == 1:
@@ -301,13 +229,13 @@ class Batcher:
             return 0
         return sum(self._classify([row for row in batch if row.job is job], lane) for job in jobs)
 
-    def _drop(self, job: _Job, error: Exception | None = None) -> None:
+    def _drop(self, job: Job, error: Exception | None = None) -> None:
         texts, job.unanswered = job.unanswered, 0
         self._release(texts, {job})
         if error is not None and job.future.set_running_or_notify_cancel():
             job.future.set_exception(error)
 
-    def _release(self, texts: int, done: set[_Job]) -> None:
+    def _release(self, texts: int, done: set[Job]) -> None:
         with self._lock:
             self._waiting -= texts
             self._live -= done
