@@ -20,7 +20,7 @@ from benchmarks.results import Rows, Target, at_least, at_most
 
 LARGE_MB = 512
 SMALL_FILES, SMALL_KB = 2_000, 64
-ROUNDS = 3
+ROUNDS = 4
 Targets = list[Target]
 
 
@@ -97,10 +97,13 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
                 ("small down, s5cmd", lambda at=at: s5cmd("cp", f"{at}/many/*", f"{back}/")),
                 ("small down, boto3 one by one", lambda k=key: one_by_one_back(f"{k}/many")),
             ]
-            # Who goes first changes from round to round: writes of one slow the next.
-            for name, work in runs if turn % 2 == 0 else runs[:3][::-1] + runs[3:]:
+            # Who goes first changes from round to round.
+            ups, downs, small_runs = runs[:3], runs[3:7], runs[7:]
+            order = runs if turn % 2 == 0 else ups[::-1] + downs[::-1] + small_runs
+            for name, work in order:
                 shutil.rmtree(back, ignore_errors=True)
                 back.mkdir()
+                os.sync()  # else the disk is still at the writes of the one before
                 times.setdefault(name, []).append(seconds(work))
         median = {name: statistics.median(taken) for name, taken in times.items()}
         for name, taken in median.items():

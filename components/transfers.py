@@ -49,6 +49,11 @@ def each_in_order(
     then: Callable[[Any], None] = lambda item: None,
 ) -> None:
     """Call `work` for each item in threads and `then` here, in order, as they are done."""
+    if at_once == 1:
+        for item in items:
+            work(item)
+            then(item)
+        return
     source = iter(items)
     with ThreadPoolExecutor(at_once) as pool:
         waiting: list[tuple[Any, Future[Any]]] = []
@@ -69,8 +74,9 @@ def each_in_order(
 
 def update(digest: Any, path: Path, start: int, count: int) -> None:
     """Feed `count` bytes of a file from `start` on to a hash."""
-    with path.open("rb") as file:
+    buffer = memoryview(bytearray(min(BLOCK, count)))
+    with path.open("rb", buffering=0) as file:
         file.seek(start)
-        while count > 0 and (block := file.read(min(BLOCK, count))):
-            digest.update(block)
-            count -= len(block)
+        while count > 0 and (got := file.readinto(buffer[:count])):
+            digest.update(buffer[:got])
+            count -= got
