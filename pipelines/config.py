@@ -83,6 +83,8 @@ class RunConfig(BaseModel):
         pods = sections.pop("cluster", {})
         if "gpus" in pods:
             pods["gpus"] = str(pods["gpus"])  # the pipeline's parameter is a Kubernetes quantity
+        if self.export.device == "gpu":
+            pods["serving_gpus"] = "1"
         given = {key: value for key, value in sections.items() if key not in ("store", "examples")}
         return {**given, **pods}
 

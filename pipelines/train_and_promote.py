@@ -36,6 +36,7 @@ def steps(
     cpu: str = "4",
     memory: str = "16Gi",
     gpus: str = "0",
+    serving_gpus: str = "0",
     node_selector: dict = {},
     tolerations: list = [],
 ) -> str:
@@ -89,7 +90,10 @@ def steps(
         pods.light(task)
     for task in (finetuned, candidate, evaluation):
         pods.heavy(task, cpu=cpu, memory=memory)
+    for task in (finetuned, candidate, evaluation, verdict):
         pods.on_nodes(task, node_selector, tolerations)
+    for task in (candidate, evaluation, verdict):  # each runs the model as it will be served
+        pods.with_gpus(task, serving_gpus)
     pods.scraped(pods.with_gpus(finetuned, gpus))
     return decision  # type: ignore[no-any-return]  # kfp outputs are untyped
 
@@ -116,6 +120,7 @@ def train_and_promote(
     cpu: str = "4",
     memory: str = "16Gi",
     gpus: str = "0",
+    serving_gpus: str = "0",
     node_selector: dict = {},
     tolerations: list = [],
 ) -> None:
@@ -139,6 +144,7 @@ def train_and_promote(
         cpu: Cores of each pod that trains or scores.
         memory: Memory of each of these pods.
         gpus: GPUs of the pod that trains.
+        serving_gpus: GPUs of each pod that runs the exported model: 1 where export has device gpu.
         node_selector: Labels of the nodes for these pods.
         tolerations: Kubernetes tolerations of these pods.
     """
@@ -164,6 +170,7 @@ def train_and_promote(
             cpu=cpu,
             memory=memory,
             gpus=gpus,
+            serving_gpus=serving_gpus,
             node_selector=node_selector,
             tolerations=tolerations,
         )

@@ -90,10 +90,29 @@ def test_pods_that_train_and_score_get_what_the_run_asks_for() -> None:
         assert (volume["mountPath"], volume["medium"]) == ("/dev/shm", "Memory")
     # KFP's driver takes resources from strings, and a number for none.
     parameters = pipeline["root"]["inputDefinitions"]["parameters"]
-    assert {parameters[n]["parameterType"] for n in ("cpu", "memory", "gpus")} == {"STRING"}
-    trainer = pipeline["deploymentSpec"]["executors"]["exec-finetune-model"]["container"]
-    assert trainer["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
-    assert "gpus" in trainer["resources"]["accelerator"]["resourceCount"]
+    asked = ("cpu", "memory", "gpus", "serving_gpus")
+    assert {parameters[name]["parameterType"] for name in asked} == {"STRING"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("finetune-model", "gpus"),
+        ("export-model", "serving_gpus"),
+        ("evaluate-model", "serving_gpus"),
+        ("gate-model", "serving_gpus"),
+    ],
+)
+def test_gpus_go_to_what_trains_and_to_what_runs_the_exported_model(
+    name: str, parameter: str
+) -> None:
+    pipeline, _ = ir()
+    container = pipeline["deploymentSpec"]["executors"][f"exec-{name}"]["container"]
+    accelerator = container["resources"]["accelerator"]
+    assert accelerator["resourceType"] == "nvidia.com/gpu"
+    assert f"pipelinechannel--{parameter}'" in accelerator["resourceCount"]
+    inputs = tasks()[name]["inputs"]["parameters"]
+    assert inputs[f"pipelinechannel--{parameter}"] == {"componentInputParameter": parameter}
 
 
 @pytest.mark.parametrize("secret", ["finegate-webhook", "finegate-mlflow"])

@@ -53,6 +53,8 @@ def test_what_a_run_asks_of_the_cluster_is_the_pipelines_own_parameters(written:
     assert arguments["gpus"] == "2"
     assert arguments["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
     assert "node_selector" not in arguments
+    assert "serving_gpus" not in arguments
+    assert load(written, ["export={device: gpu}"]).arguments()["serving_gpus"] == "1"
 
 
 @pytest.mark.parametrize(
