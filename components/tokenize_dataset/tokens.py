@@ -184,7 +184,7 @@ def encoder_for(model: Path, train: Path, settings: TokenizationSettings) -> "En
     """The model folder's tokenizer, or a new one built from the training texts."""
     from transformers import AutoConfig, AutoTokenizer
 
-    from components.tokenize_dataset.vocabulary import build
+    from components.tokenize_dataset.vocabulary import build, check_reload
     from serving.encoding import TOKENIZER_FILES, Encoder, usable_length
 
     config = AutoConfig.from_pretrained(str(model), local_files_only=True)
@@ -200,6 +200,7 @@ def encoder_for(model: Path, train: Path, settings: TokenizationSettings) -> "En
         say(STEP, f"building a vocabulary of {settings.vocabulary.size} from the training texts")
         texts = (row for batch in _batches(train) for row in batch["text"])
         tokenizer = build(texts, settings.vocabulary, config)
+        check_reload(tokenizer, config, next(_batches(train))["text"][:100])
     if tokenizer.pad_token is None:  # decoders come without one
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.model_max_length = settings.max_length

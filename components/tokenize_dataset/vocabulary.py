@@ -1,5 +1,6 @@
 """A tokenizer for a model trained from scratch: Unigram pieces of the training texts."""
 
+import tempfile
 from collections.abc import Iterator, Sequence
 
 from tokenizers import (
@@ -11,9 +12,10 @@ from tokenizers import (
     processors,
     trainers,
 )
-from transformers import PretrainedConfig, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerFast
 
 from components.tokenize_dataset.settings import VocabularySettings
+from serving.errors import InputError
 
 PAD, UNKNOWN, FIRST, LAST = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 
@@ -58,3 +60,23 @@ def build(
         sep_token=LAST,
         model_input_names=inputs,
     )
+
+
+def check_reload(
+    tokenizer: PreTrainedTokenizerFast, config: PretrainedConfig, texts: Sequence[str]
+) -> None:
+    """Raises InputError unless AutoTokenizer, given tokenizer and config, makes the same tokens.
+
+    For some model types (qwen2) it takes the tokenizer class of the published models, whatever
+    the tokenizer's own files say; the endpoint would read other tokens than the training did.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        reloaded = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if reloaded(list(texts))["input_ids"] != tokenizer(list(texts))["input_ids"]:
+        raise InputError(
+            f"transformers reads a vocabulary made for a {config.model_type} with another class "
+            f"({type(reloaded).__name__}), whose tokens differ. Choose another model_type, such as "
+            "llama or bert, or a base model that brings its tokenizer."
+        )

@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from components import folders
-from components.tokenize_dataset.settings import TokenizationSettings
+from components.tokenize_dataset.settings import TokenizationSettings, VocabularySettings
 from components.tokenize_dataset.tokens import tokenize
+from components.tokenize_dataset.vocabulary import build, check_reload
 from serving.encoding import Encoder
 from serving.errors import InputError
 from tests.conftest import hotel_rows
@@ -77,6 +78,23 @@ def test_a_model_without_a_tokenizer_gets_a_vocabulary_of_the_training_texts(
     assert manifest["splits"]["train"]["unknown"] == 0
     [pair] = encoder.encode(["the room"], ["clean"])
     assert set(pair.features["token_type_ids"]) == {0, 1}
+
+
+@pytest.mark.parametrize("kind", ["albert", "bert", "distilbert", "gpt2", "llama", "qwen3"])
+def test_a_vocabulary_of_our_own_is_read_again_as_it_is(kind: str) -> None:
+    config, texts = AutoConfig.for_model(kind), ["a quiet room", "clean and quiet", "服务员热情"]
+    check_reload(build(texts * 20, VocabularySettings(size=300), config), config, texts)
+
+
+def test_a_model_type_whose_tokenizer_would_be_read_otherwise_is_refused(
+    store: str, dataset: str, tmp_path: Path
+) -> None:
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan" / "config.json").write_text('{"model_type": "qwen2"}')
+    folders.publish(tmp_path / "plan", f"{store}/base-models/qwen2", {"fingerprint": "qwen2"})
+    settings = TokenizationSettings.model_validate({"max_length": 32, "vocabulary": {"size": 300}})
+    with pytest.raises(InputError, match="made for a qwen2 with another class"):
+        tokenize(store, dataset, f"{store}/base-models/qwen2", settings)
 
 
 def test_more_tokens_than_the_model_has_positions_for_are_refused(
