@@ -17,7 +17,7 @@ from serving.bodies import MAX_BODY_BYTES
 from serving.errors import RETRY_AFTER_SECONDS, InputError, OverloadedError
 from serving.metrics import observed
 from serving.predictor import LARGE_BYTES, Predictor, aside
-from serving.protocol_v2 import request_from_grpc
+from serving.wire_v2 import request_from_grpc
 
 logger = logging.getLogger("finegate")
 

@@ -137,6 +137,14 @@ def top_k_of(parameters: dict[str, Any]) -> int | None:
     return top_k
 
 
+def flag_of(parameters: dict[str, Any], name: str) -> bool:
+    """The parameter `name`, false where it is absent; raises InputError."""
+    value = parameters.get(name, False)
+    if type(value) is not bool:
+        raise InputError(f"the parameter {name} is {kind(value)}; it is true or false.")
+    return value
+
+
 def integer(value: Any) -> int | None:
     """`value` as JSON Schema's integer, which 2.0 is as well; None when it is none."""
     if type(value) is float and value.is_integer():

@@ -1,123 +1,21 @@
-"""The V2 (Open Inference Protocol) form: JSON, JSON with binary tensors, and gRPC.
+"""The V2 (Open Inference Protocol) form of a question and its answer: names, shapes, parameters.
 
-Formats: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data
-extension. KServe's own parsers answer 500 to most malformed input, so requests are read here and
-handed on as KServe's InferRequest, its inputs' data a flat list of str or bytes.
+https://github.com/kserve/open-inference-protocol
 """
 
-import re
-import struct
 from typing import Any
 
 import numpy as np
 import orjson
 from kserve import InferInput, InferOutput, InferRequest, InferResponse
-from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
-from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 
 from serving.errors import InputError
-from serving.protocol import (
-    Answer,
-    Question,
-    check_count,
-    integer,
-    kind,
-    parse_json,
-    text_of,
-    top_k_of,
-)
+from serving.protocol import Answer, Question, check_count, flag_of, text_of, top_k_of
 
 INPUTS = ("text", "text_pair")
 OUTPUTS = ("label", "score", "probabilities", "truncated")
 MORE_OUTPUTS = ("logits", "top_labels", "top_scores")
 """Answered when they are asked for, by name or by the parameters raw_logits and top_k."""
-
-
-def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferRequest:
-    """Read a REST body; `json_length` is the header Inference-Header-Content-Length, if given.
-
-    Raises InputError when the body breaks the format.
-    """
-    length = len(body)
-    if json_length is not None:
-        if not re.fullmatch("[0-9]{1,12}", json_length) or int(json_length) > length:
-            raise InputError(
-                f"Inference-Header-Content-Length is {json_length[:40]!r}; it is the number of "
-                f"bytes of JSON before the binary data, {length} at most for this body."
-            )
-        length = int(json_length)
-    document = _member(parse_json(body[:length]), "the body", dict)
-    inputs, binary = [], body[length:]
-    for place, each in enumerate(_member(document.get("inputs"), "inputs", list)):
-        where = f"inputs[{place}]"
-        given = _member(each, where, dict)
-        parameters = _optional(given, "parameters", f"{where}.", dict)
-        data = given.get("data")
-        if data is None:
-            size = parameters.get("binary_data_size")
-            if type(size) is not int or not 0 <= size <= len(binary):
-                raise InputError(
-                    f"{where} has no data, and {len(binary)} bytes of binary data are left for "
-                    "it; give data as a list of texts, or parameters.binary_data_size."
-                )
-            data, binary = _texts_of(binary[:size], where), binary[size:]
-        inputs.append(
-            InferInput(
-                name=_member(given.get("name"), f"{where}.name", str),
-                shape=_shape(given.get("shape"), where),
-                datatype=_member(given.get("datatype"), f"{where}.datatype", str),
-                data=_flat(_member(data, f"{where}.data", list)),
-            )
-        )
-    if binary:
-        raise InputError(f"{len(binary)} bytes of binary data belong to no input; leave them out.")
-    outputs = []
-    for place, each in enumerate(_optional(document, "outputs", "", list)):
-        asked = _member(each, f"outputs[{place}]", dict)
-        parameters = _optional(asked, "parameters", f"outputs[{place}].", dict)
-        _flag(parameters, "binary_data")
-        output = _member(asked.get("name"), f"outputs[{place}].name", str)
-        outputs.append(RequestedOutput(output, parameters))
-    parameters = _optional(document, "parameters", "", dict)
-    _flag(parameters, "binary_data_output")
-    return InferRequest(
-        model_name=name,
-        infer_inputs=inputs,
-        request_id=_optional(document, "id", "", str),
-        parameters=parameters,
-        request_outputs=outputs or None,
-    )
-
-
-def request_from_grpc(message: ModelInferRequest) -> InferRequest:
-    """Read a gRPC request, its texts in `contents.bytes_contents` or in `raw_input_contents`.
-
-    Raises InputError when the message breaks the format.
-    """
-    raw = list(message.raw_input_contents)
-    if raw and len(raw) != len(message.inputs):
-        raise InputError(
-            f"{len(message.inputs)} inputs and {len(raw)} raw_input_contents were sent; send one "
-            "for each input, or none and give contents."
-        )
-    inputs = []
-    for place, given in enumerate(message.inputs):
-        where = f"inputs[{place}]"
-        if raw and given.HasField("contents"):
-            raise InputError(f"{where} has contents beside raw_input_contents; send one of them.")
-        is_raw = bool(raw) and given.datatype == "BYTES"
-        data = _texts_of(raw[place], where) if is_raw else list(given.contents.bytes_contents)
-        inputs.append(InferInput(given.name, list(given.shape), given.datatype, data))
-    return InferRequest(
-        model_name=message.model_name,
-        model_version=message.model_version,
-        infer_inputs=inputs,
-        raw_inputs=raw,
-        request_id=message.id,
-        from_grpc=True,
-        parameters=to_http_parameters(message.parameters),
-        request_outputs=[RequestedOutput(output.name) for output in message.outputs] or None,
-    )
 
 
 def question_from_v2(request: InferRequest) -> Question:
@@ -146,7 +44,7 @@ def question_from_v2(request: InferRequest) -> Question:
                 f"for {_listed((*OUTPUTS, *MORE_OUTPUTS))}, each once."
             )
     parameters = request.parameters or {}
-    return Question(texts, pairs, top_k_of(parameters), _flag(parameters, "raw_logits"))
+    return Question(texts, pairs, top_k_of(parameters), flag_of(parameters, "raw_logits"))
 
 
 def v2_answer(
@@ -206,60 +104,6 @@ def _input_texts(given: InferInput) -> list[str]:
         )
     check_count(len(data))
     return [text_of(value, f"{given.name}[{place}]") for place, value in enumerate(data)]
-
-
-def _texts_of(raw: bytes, where: str) -> list[bytes]:
-    """Each text is preceded by its length, 4 bytes, little-endian."""
-    texts: list[bytes] = []
-    start = 0
-    while start < len(raw):
-        end = start + 4
-        if end <= len(raw):
-            end += struct.unpack_from("<I", raw, start)[0]
-        if end > len(raw):
-            raise InputError(
-                f"{where}: the binary data ends inside text {len(texts)}; each text is preceded "
-                "by its length in bytes as a 4-byte little-endian integer."
-            )
-        texts.append(raw[start + 4 : end])
-        start = end
-    return texts
-
-
-def _flat(data: list[Any]) -> list[Any]:
-    """[["a"], ["b"]] of the shape [2, 1] as ["a", "b"]; the protocol allows both."""
-    nested = all(isinstance(each, list) and len(each) == 1 for each in data)
-    return [each[0] for each in data] if nested else data
-
-
-def _shape(value: Any, where: str) -> list[int]:
-    sizes = [integer(size) for size in _member(value, f"{where}.shape", list)]
-    shape = [size for size in sizes if size is not None]
-    if len(shape) < len(sizes):
-        raise InputError(f"{where}.shape holds something else than integers; send [N] or [N, 1].")
-    return shape
-
-
-def _flag(parameters: dict[str, Any], name: str) -> bool:
-    value = parameters.get(name, False)
-    if type(value) is not bool:
-        raise InputError(f"the parameter {name} is {kind(value)}; it is true or false.")
-    return value
-
-
-def _optional(given: dict[str, Any], name: str, where: str, expected: type) -> Any:
-    """The member `name`, or an empty one where it is absent or null."""
-    value = given.get(name)
-    return expected() if value is None else _member(value, f"{where}{name}", expected)
-
-
-def _member(value: Any, where: str, expected: type) -> Any:
-    if not isinstance(value, expected):
-        raise InputError(
-            f"{where} is {kind(value)} and must be {kind(expected())}; a request looks like "
-            '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a text"]}]}.'
-        )
-    return value
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -23,7 +23,7 @@ from serving.errors import ClientGoneError
 from serving.metrics import observed
 from serving.openapi import document
 from serving.predictor import LARGE_BYTES, LARGE_TEXTS, Predictor, aside
-from serving.protocol_v2 import request_from_rest
+from serving.wire_v2 import request_from_rest
 
 BINARY_HEADER = "inference-header-content-length"
 

@@ -10,7 +10,8 @@ from kserve import InferInput, InferRequest
 
 from serving.errors import InputError
 from serving.protocol import Answer, Question
-from serving.protocol_v2 import OUTPUTS, question_from_v2, request_from_rest, v2_answer
+from serving.protocol_v2 import OUTPUTS, question_from_v2, v2_answer
+from serving.wire_v2 import request_from_rest
 
 ANSWER = Answer(
     labels=("bad", "fair", "good"),

@@ -62,14 +62,23 @@ def test_the_length_is_recorded_where_transformers_and_the_endpoint_read_it(
     assert Encoder.from_folder(folder).max_length == 12
 
 
+NEW_VOCABULARY = TokenizationSettings(max_length=32, vocabulary=VocabularySettings(size=300))
+
+
+def planned(store: str, folder: Path, kind: str) -> str:
+    """A base model of which nothing is there but its type; returns its address."""
+    folder.mkdir()
+    (folder / "config.json").write_text(f'{{"model_type": "{kind}"}}')
+    uri = f"{store}/base-models/{kind}"
+    folders.publish(folder, uri, {"fingerprint": kind})
+    return uri
+
+
 def test_a_model_without_a_tokenizer_gets_a_vocabulary_of_the_training_texts(
     store: str, dataset: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "plan").mkdir()
-    (tmp_path / "plan" / "config.json").write_text('{"model_type": "bert"}')
-    folders.publish(tmp_path / "plan", f"{store}/base-models/plan", {"fingerprint": "plan"})
-    settings = TokenizationSettings.model_validate({"max_length": 32, "vocabulary": {"size": 300}})
-    uri = tokenize(store, dataset, f"{store}/base-models/plan", settings)
+    plan = planned(store, tmp_path / "plan", "bert")
+    uri = tokenize(store, dataset, plan, NEW_VOCABULARY)
     manifest = folders.fetch(uri, tmp_path / "tokens")
     encoder = Encoder.from_folder(tmp_path / "tokens" / "tokenizer")
     [row] = encoder.encode(["Wonderful 服务员热情"])
@@ -89,12 +98,9 @@ def test_a_vocabulary_of_our_own_is_read_again_as_it_is(kind: str) -> None:
 def test_a_model_type_whose_tokenizer_would_be_read_otherwise_is_refused(
     store: str, dataset: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "plan").mkdir()
-    (tmp_path / "plan" / "config.json").write_text('{"model_type": "qwen2"}')
-    folders.publish(tmp_path / "plan", f"{store}/base-models/qwen2", {"fingerprint": "qwen2"})
-    settings = TokenizationSettings.model_validate({"max_length": 32, "vocabulary": {"size": 300}})
+    plan = planned(store, tmp_path / "plan", "qwen2")
     with pytest.raises(InputError, match="made for a qwen2 with another class"):
-        tokenize(store, dataset, f"{store}/base-models/qwen2", settings)
+        tokenize(store, dataset, plan, NEW_VOCABULARY)
 
 
 def test_more_tokens_than_the_model_has_positions_for_are_refused(
