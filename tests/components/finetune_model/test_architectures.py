@@ -13,7 +13,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, Qwen2Tokenizer
 
 from components import folders, processes
 from components.download_model.architecture import write_config
@@ -102,6 +102,9 @@ def trained(
     frame = pd.DataFrame(hotel_rows(320), columns=["text", "label"])
     for name, part in (("train", frame[:256]), ("validation", frame[256:])):
         part.to_parquet(tmp_path / f"{name}.parquet")
+    if model_type == "qwen2":  # from_pretrained reads it with its own class alone
+        own = Qwen2Tokenizer().train_new_from_iterator(frame["text"], 300, show_progress=False)
+        own.save_pretrained(base)
     lengths = TokenizationSettings(max_length=24, vocabulary=VocabularySettings(size=200))
     encoder = encoder_for(base, tmp_path / "train.parquet", lengths)
     for name in ("train", "validation"):
