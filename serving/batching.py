@@ -29,7 +29,7 @@ class Batcher:
 
     A worker never waits for more: it takes what is there. While forward passes run the next batch
     gathers, so batches grow with the load and an idle server answers at once, with all its cores.
-    Each pass takes texts of one padded length, in the order of the pool.
+    Each pass takes texts in the order of the pool.
     """
 
     def __init__(self, classifier: Classifier, max_queue: int, max_wait: float = math.inf) -> None:
@@ -49,8 +49,10 @@ class Batcher:
         self._arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._unread: list[Job] = []
         """Jobs with texts that are not encoded yet."""
-        self._pool = Pool(classifier.encoder.padded, classifier.backend.batch_tokens)
+        self._pool = Pool(classifier.encoder.padded, classifier.passes)
         self._running = 0
+        self._computing = 0
+        """Tokens of the passes that run."""
         self._ended = -math.inf
         self._closing = False
         self._workers = [
@@ -106,10 +108,12 @@ class Batcher:
 
     def _work(self, lane: int) -> None:
         while (planned := self._plan()) is not None:
-            batch, alone, began = planned
+            batch, tokens, alone, began = planned
+            metrics.BATCH_TOKENS.observe(tokens)
             answered = self._classify(batch, None if alone else lane)
             with self._state:
                 self._running -= 1
+                self._computing -= tokens
                 now = time.perf_counter()
                 self._rate.add(answered, now - max(began, self._ended))
                 self._ended = now
@@ -117,8 +121,8 @@ class Batcher:
                 if unread or self._closing:  # the planner has something to do that did not arrive
                     self._arrivals.put(_WAKE)
 
-    def _plan(self) -> tuple[list[Row], bool, float] | None:
-        """The next batch, whether it runs alone, and when planning it began; None at the end.
+    def _plan(self) -> tuple[list[Row], int, bool, float] | None:
+        """The next batch, its tokens, whether it runs alone, when planning began; None at the end.
 
         One thread plans at a time, and waits here when there is nothing to do; the others run
         their batches or wait behind it.
@@ -132,11 +136,12 @@ class Batcher:
                 with self._state:
                     self._closing = self._closing or None in arrivals
                     self._take(job for job in arrivals if job is not None and job is not _WAKE)
-                    sharers = len(self._workers) if len(self._live) == 1 else 1
-                    if batch := self._pool.take(sharers):
+                    batch, tokens = self._pool.take(len(self._workers), self._computing)
+                    if batch:
                         self._running += 1
+                        self._computing += tokens
                         alone = self._running == 1 and not self._pool
-                        return batch, alone, began
+                        return batch, tokens, alone, began
                     if self._closing and not self._unread:
                         return None
                 arrivals = [self._arrivals.get()]
@@ -192,7 +197,6 @@ class Batcher:
             if row.place == 0:
                 metrics.QUEUE_SECONDS.observe(now - row.job.submitted)
         metrics.BATCH_TEXTS.observe(len(batch))
-        metrics.BATCH_TOKENS.observe(len(batch) * self._classifier.encoder.padded(batch[0].encoded))
         try:
             logits = self._classifier.logits([row.encoded for row in batch], lane)
             scores = self._classifier.probabilities(logits)

@@ -12,6 +12,7 @@ from transformers import AutoConfig, PretrainedConfig
 from serving.backends.base import Backend
 from serving.encoding import Encoded, Encoder, usable_length
 from serving.errors import InputError
+from serving.passes import Filling, Passes
 from serving.settings import BackendName, LongTexts, serving_settings
 
 Floats = npt.NDArray[np.float32]
@@ -33,6 +34,7 @@ class Classifier:
         self.labels = labels_of(config)
         self.problem_type = problem_type_of(config)
         self.long_texts = long_texts
+        self.passes = Passes(backend.batch_tokens, backend.packs)
 
     @classmethod
     def load(cls, folder: Path, threads: int = 0) -> Classifier:
@@ -67,8 +69,8 @@ class Classifier:
     def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
         """Logits of shape [len(rows), outputs], in the order given; for `lane` see Backend."""
         result = np.empty((len(rows), len(self.labels)), dtype=np.float32)
-        lengths = [self.encoder.padded(row) for row in rows]
-        for indices in batches(lengths, self.backend.batch_tokens):
+        sizes = [(self.encoder.padded(row), len(row)) for row in rows]
+        for indices in batches(sizes, self.passes):
             inputs = self.encoder.pad([rows[index] for index in indices])
             result[indices] = self.backend.logits(inputs, lane)
         return result
@@ -111,14 +113,21 @@ def load_backend(name: BackendName, folder: Path, threads: int = 0) -> Backend:
     return PyTorchBackend(folder, name, threads)
 
 
-def batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
-    """Group row numbers by equal padded length: rows x length stays within `tokens`, or one row."""
-    buckets: dict[int, list[int]] = {}
-    for row, length in enumerate(lengths):
-        buckets.setdefault(length, []).append(row)
-    for length, rows in sorted(buckets.items()):
-        size = max(1, tokens // length)
-        yield from (rows[start : start + size] for start in range(0, len(rows), size))
+def batches(sizes: Sequence[tuple[int, int]], passes: Passes) -> Iterator[list[int]]:
+    """Group row numbers to forward passes, by the rows' tokens with padding and without."""
+    groups: dict[int, list[int]] = {}
+    for row in sorted(range(len(sizes)), key=lambda row: sizes[row]):
+        groups.setdefault(passes.group(sizes[row][0]), []).append(row)
+    for rows in groups.values():
+        batch: list[int] = []
+        filling = Filling(passes)
+        for row in rows:
+            if not filling.takes(*sizes[row]):
+                yield batch
+                batch, filling = [], Filling(passes)
+                filling.takes(*sizes[row])
+            batch.append(row)
+        yield batch
 
 
 def labels_of(config: PretrainedConfig) -> tuple[str, ...]:

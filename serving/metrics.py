@@ -31,7 +31,7 @@ QUEUE_SECONDS = Histogram(
 WAITING = Gauge("finegate_waiting_texts", "Accepted texts without an answer yet.")
 BATCH_TEXTS = Histogram("finegate_batch_texts", "Texts in a forward pass.", buckets=_POWERS)
 BATCH_TOKENS = Histogram(
-    "finegate_batch_tokens", "Tokens in a forward pass, padding included.", buckets=_POWERS
+    "finegate_batch_tokens", "Tokens computed in a forward pass.", buckets=_POWERS
 )
 TRUNCATED = Counter("finegate_truncated_texts", "Texts cut to the maximum length.", ["version"])
 LABELS = Counter("finegate_predicted_labels", "Labels that were answered.", ["version", "label"])

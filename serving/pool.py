@@ -11,6 +11,7 @@ import numpy as np
 
 from serving.classifier import Floats
 from serving.encoding import Encoded
+from serving.passes import Filling, Passes
 
 
 @dataclass(frozen=True)
@@ -67,25 +68,29 @@ class Row:
     job: Job
     place: int
     encoded: Encoded
+    padded: int
+    """Its tokens after padding."""
     weight: float
 
 
 class Pool:
-    """Rows that wait for a pass, by padded length, in turns.
+    """Rows that wait for a pass, in turns.
 
     Turns are those of start-time fair queuing, so a request of thousands does not hold up one of a
     few. Not for several threads at once.
     """
 
-    def __init__(self, padded: Callable[[Encoded], int], batch_tokens: int) -> None:
-        """`padded` tells a row's tokens after padding; a batch has at most `batch_tokens`."""
+    def __init__(self, padded: Callable[[Encoded], int], passes: Passes) -> None:
+        """`padded` tells a row's tokens after padding."""
         self._padded = padded
-        self._batch_tokens = batch_tokens
+        self._passes = passes
         self._rows: dict[int, list[tuple[int, int, Row]]] = {}
-        """By padded length a heap of (turn, arrival, row)."""
+        """By the group of rows that may share a pass a heap of (turn, arrival, row)."""
         self._arrival = itertools.count()
         self.turn = 0
         """The turn of the row that was taken last; requests that arrive begin there."""
+        self.tokens = 0
+        """Tokens to compute for all rows that wait."""
 
     def __bool__(self) -> bool:
         return any(self._rows.values())
@@ -96,29 +101,37 @@ class Pool:
         job.windows.append(len(windows))
         job.truncated.append(windows[0].truncated)
         for window in windows:
-            row = Row(job, place, window, 1 / len(windows))
-            rows = self._rows.setdefault(self._padded(window), [])
+            padded = self._padded(window)
+            row = Row(job, place, window, padded, 1 / len(windows))
+            rows = self._rows.setdefault(self._passes.group(padded), [])
             heapq.heappush(rows, (job.turn + place, next(self._arrival), row))
+            self.tokens += self._cost(row)
 
-    def take(self, sharers: int = 1) -> list[Row]:
-        """The next batch: rows of one padded length, that of the row which is due first.
+    def take(self, lanes: int, running: int) -> tuple[list[Row], int]:
+        """The next batch, the row that is due first and more of its group, and its tokens.
 
-        `sharers` above 1 says that the rows are those of one request and so many threads take
-        them. Then the longest come first, and no batch is so large that nothing is left for the
-        others: they finish together.
+        `running` tokens are in other lanes: one takes no more than its part of what all do next.
         """
         for rows in self._rows.values():
             while rows and not rows[0][2].job.unanswered:  # dropped
-                heapq.heappop(rows)
-        self._rows = {length: rows for length, rows in self._rows.items() if rows}
+                self._pop(rows)
+        self._rows = {group: rows for group, rows in self._rows.items() if rows}
         if not self._rows:
-            return []
-        length, rows = min(self._rows.items(), key=lambda item: item[1][0])
-        size = max(1, self._batch_tokens // length)
-        if sharers > 1:
-            length, rows = max(self._rows.items())
-            size = max(1, self._batch_tokens // length)
-            size = min(size, -(-sum(map(len, self._rows.values())) // sharers))
+            return [], 0
+        share = self._passes.share(self.tokens + running, lanes)
+        rows = min(self._rows.values(), key=lambda rows: rows[0])
         self.turn = max(self.turn, rows[0][0])
-        batch = [heapq.heappop(rows)[2] for _ in range(min(size, len(rows)))]
-        return [row for row in batch if row.job.unanswered]
+        batch, filling = [], Filling(self._passes)
+        while rows and filling.tokens < share:
+            if not filling.takes(rows[0][2].padded, len(rows[0][2].encoded)):
+                break
+            batch.append(self._pop(rows))
+        return [row for row in batch if row.job.unanswered], filling.tokens
+
+    def _pop(self, rows: list[tuple[int, int, Row]]) -> Row:
+        row = heapq.heappop(rows)[2]
+        self.tokens -= self._cost(row)
+        return row
+
+    def _cost(self, row: Row) -> int:
+        return self._passes.cost(row.padded, len(row.encoded))

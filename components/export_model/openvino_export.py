@@ -4,30 +4,51 @@ import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from serving.backends.base import Inputs
-from serving.backends.openvino import ir
+from serving.backends.openvino import ir, pack, packs
 from serving.backends.openvino import openvino as ov
 from serving.backends.pytorch import PyTorchBackend
 from serving.classifier import Classifier
+
+_FP32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def write_ir(reference: Classifier, folder: Path) -> None:
     """Write `reference`'s model to `<folder>/openvino/`, in fp32 and for inputs of any shape.
 
-    Raises whatever the conversion raises for a model that it does not know.
+    Its layers read tokens without padding (see packing) where that gives the same logits. Raises
+    whatever the conversion raises for a model that it does not know.
     """
-    import torch
+    from components.export_model.packing import UnpackableError, packed
 
     assert isinstance(reference.backend, PyTorchBackend)
-    example = reference.encoder.pad(reference.encoder.encode(["an example", "and another"]))
+    model = reference.backend.model
+    model.config.use_cache = False  # a decoder's cache is no output
+    example = reference.encoder.pad(reference.encoder.encode(["an", "example of another length"]))
+    expected = reference.backend.logits(example)
+    try:
+        with packed(model) as instead:
+            converted = _converted(instead, pack(example))
+            logits = ov.compile_model(converted, "CPU", _FP32)(pack(example))[0]
+        if not np.allclose(logits, expected, atol=1e-4):
+            raise UnpackableError
+    except UnpackableError:
+        converted = _converted(model, example)
+    ov.save_model(converted, ir(folder), compress_to_fp16=False)
+
+
+def _converted(model: Any, example: Inputs) -> Any:
+    import torch
+
     tensors = {name: torch.from_numpy(values) for name, values in example.items()}
-    reference.backend.model.config.use_cache = False  # a decoder's cache is no output
     with warnings.catch_warnings():
         # The tracer warns of what it takes for constant; whether that holds is measured after.
         warnings.simplefilter("ignore")
-        converted = ov.convert_model(reference.backend.model, example_input=tensors)
-    ov.save_model(converted, ir(folder), compress_to_fp16=False)
+        return ov.convert_model(model, example_input=tensors)
 
 
 def write_int8_ir(reference: Classifier, texts: Sequence[str], source: Path, folder: Path) -> None:
@@ -41,9 +62,12 @@ def write_int8_ir(reference: Classifier, texts: Sequence[str], source: Path, fol
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
     encoder = reference.encoder
+    model = ov.Core().read_model(ir(source))
     inputs: list[Inputs] = [encoder.pad([row]) for row in encoder.encode(texts)]
+    if packs(model):
+        inputs = [pack(each) for each in inputs]
     quantized = nncf.quantize(
-        ov.Core().read_model(ir(source)),
+        model,
         nncf.Dataset(inputs),
         model_type=nncf.ModelType.TRANSFORMER,
         preset=nncf.QuantizationPreset.MIXED,  # GELU's outputs are not symmetric around zero

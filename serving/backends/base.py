@@ -19,7 +19,10 @@ class Backend(Protocol):
     name: BackendName
     """Its name in serving.json, metrics and benchmarks."""
     batch_tokens: int
-    """Padded tokens in one forward pass: as few as use the hardware fully, for latency's sake."""
+    """Tokens to compute in one pass: as few as use the hardware fully, for latency's sake."""
+
+    packs: bool
+    """Whether padding is left out of what is computed, so that texts of any lengths go together."""
 
     lanes: int
     """Forward passes that may run at the same time, each with its part of the cores."""

@@ -57,6 +57,7 @@ class PyTorchBackend:
             )
         self.name: BackendName = name
         self.batch_tokens = CUDA_BATCH_TOKENS if cuda else CPU_BATCH_TOKENS
+        self.packs = False  # the reference is the model as it is
         self.lanes = 1
         self._device = torch.device("cuda" if cuda else "cpu")
         self.model = model.eval().to(self._device)

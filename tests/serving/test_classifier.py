@@ -14,6 +14,7 @@ from transformers import (
 
 from serving.classifier import Classifier, batches
 from serving.errors import InputError
+from serving.passes import Passes
 from tests.conftest import hotel_rows
 
 TEXTS = [text for text, _ in hotel_rows(200)] + ["", "好", "房间很干净 " * 40, "\U0001f600 𠮷"]
@@ -97,10 +98,15 @@ def test_an_empty_folder_is_refused_as_no_model(tmp_path: Path) -> None:
         Classifier.load(tmp_path)
 
 
-def test_batches_hold_every_row_once_and_stay_within_the_token_budget() -> None:
-    lengths = [5, 60, 7, 7, 64, 1, 30, 300]
-    found = list(batches(lengths, 128))
+@pytest.mark.parametrize("packs", [True, False])
+def test_batches_hold_every_row_once_and_stay_within_the_token_budget(packs: bool) -> None:
+    lengths = [5, 60, 7, 7, 64, 1, 30, 300, 9, 2, 3, 11, 11, 12]
+    sizes = [(-(-length // 16) * 16, length) for length in lengths]
+    found = list(batches(sizes, Passes(128, packs)))
     assert sorted(row for batch in found for row in batch) == list(range(len(lengths)))
+    assert len(found) == (4 if packs else 5)
     for batch in found:
-        padded = len(batch) * max(lengths[row] for row in batch)
-        assert padded <= 128 or len(batch) == 1
+        padded = [sizes[row][0] for row in batch]
+        assert sum(lengths[row] for row in batch) <= 128 or len(batch) == 1
+        assert len(batch) * max(padded) <= (256 if packs else 128) or len(batch) == 1
+        assert packs or len(set(padded)) == 1

@@ -80,7 +80,7 @@ def test_padding_equals_that_of_the_tokenizer(tiny_model: Path) -> None:
         encoder.tokenizer.padding_side = side
         rows = encoder.encode(["the room", "the room was clean", "us"], ["a", "b", "the park"])
         expected = encoder.tokenizer.pad(
-            [dict(row.features) for row in rows], padding="max_length", max_length=8
+            [dict(row.features) for row in rows], padding="max_length", max_length=16
         )
         padded = encoder.pad(rows)
         assert {name: values.tolist() for name, values in padded.items()} == dict(expected)
