@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 _NAME = "packed"
@@ -73,8 +73,7 @@ class PackedModel(torch.nn.Module):
         """The layers' forward: [rows, tokens, width] in and out, [1, kept, width] inside."""
         tokens = hidden_states.flatten(0, 1).index_select(0, self._kept)
         result = self._layers(tokens[None], *given, **named)
-        rows = result.last_hidden_state[0].index_select(0, self._places)
-        result.last_hidden_state = rows.view(*hidden_states.shape[:2], -1)
+        result.last_hidden_state = embedding(self._places, result.last_hidden_state[0])
         return result
 
     def attend(
@@ -89,16 +88,13 @@ class PackedModel(torch.nn.Module):
     ) -> tuple[torch.Tensor, None]:
         """Attention for transformers: [1, heads, kept, size] in, [1, kept, heads, size] out."""
         heads, size = query.shape[1], query.shape[3]
-        rows, _, _, tokens = self._bias.shape
 
         def padded(packed: torch.Tensor) -> torch.Tensor:
-            flat = packed.transpose(1, 2).reshape(-1, heads * size)
-            return (
-                flat.index_select(0, self._places).view(rows, tokens, heads, size).transpose(1, 2)
-            )
+            rows = embedding(self._places, packed.transpose(1, 2).reshape(-1, heads * size))
+            return rows.view(*rows.shape[:2], heads, size).transpose(1, 2)
 
         mixed = scaled_dot_product_attention(
             padded(query), padded(key), padded(value), attn_mask=self._bias, scale=scaling
         )
-        flat = mixed.transpose(1, 2).reshape(rows * tokens, heads * size)
+        flat = mixed.transpose(1, 2).reshape(-1, heads * size)
         return flat.index_select(0, self._kept).view(1, -1, heads, size), None

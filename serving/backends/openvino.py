@@ -89,9 +89,9 @@ def pack(inputs: Inputs) -> Inputs:
     Of all tokens in one line, `kept` names those that are no padding, and then the first again up
     to a multiple of KEPT; `places` has for each token its place among the kept, for padding any.
     """
-    mask = inputs["attention_mask"].ravel()
+    mask = inputs["attention_mask"]
     kept = np.flatnonzero(mask)
-    places = np.maximum(np.cumsum(mask) - 1, 0)
+    places = np.maximum(np.cumsum(mask) - 1, 0).reshape(mask.shape)
     return {**inputs, "kept": np.pad(kept, (0, -len(kept) % KEPT)), "places": places}
 
 

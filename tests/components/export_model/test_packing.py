@@ -1,0 +1,115 @@
+"""Models whose layers leave padding out, from scratch and tiny, against the models as they are."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from components.export_model.openvino_export import write_int8_ir, write_ir
+from serving.backends.openvino import OpenVINOBackend
+from serving.classifier import Classifier, Floats
+from tests.conftest import hotel_rows
+
+ENCODER = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 128,
+    "max_position_embeddings": 132,
+}
+PACKED: dict[str, dict[str, Any]] = {
+    "bert": ENCODER,
+    "roberta": ENCODER,
+    "electra": {**ENCODER, "embedding_size": 32},
+    "albert": {**ENCODER, "embedding_size": 32},
+    "distilbert": {
+        "dim": 64,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 128,
+        "max_position_embeddings": 132,
+    },
+}
+AS_THEY_ARE: dict[str, dict[str, Any]] = {
+    "deberta-v2": {**ENCODER, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
+    "modernbert": ENCODER,
+    "mpnet": ENCODER,
+    "llama": {**ENCODER, "num_key_value_heads": 1},
+}
+SENTENCES = [text for text, _ in hotel_rows(300)]
+TEXTS = [" ".join(SENTENCES[at : at + 1 + at % 12]) for at in range(200)]
+
+
+def made(model_type: str, given: dict[str, Any], tiny_model: Path, folder: Path) -> Classifier:
+    """A model of random weights with the tiny model's tokenizer, for up to 128 tokens."""
+    encoder = Classifier.load(tiny_model).encoder
+    tokenizer = encoder.tokenizer
+    tokenizer.model_max_length = 128
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        model_type,
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        id2label={0: "a", 1: "b"},
+        label2id={"a": 0, "b": 1},
+        **given,
+    )
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                weight.mul_(4)  # attention that tells tokens apart
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    classifier = Classifier.load(folder)
+    if model_type in ("distilbert", "mpnet", "llama"):
+        classifier.encoder.tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    return classifier
+
+
+def behind(reference: Classifier, folder: Path, threads: int = 0) -> Classifier:
+    backend = OpenVINOBackend(folder, threads=threads)
+    return Classifier(reference.encoder, backend, reference.config)
+
+
+def logits(classifier: Classifier, texts: list[str]) -> Floats:
+    return classifier.logits(classifier.encoder.encode(texts))
+
+
+@pytest.mark.parametrize("model_type", [*PACKED, *AS_THEY_ARE])
+def test_the_logits_are_those_of_the_model_packed_or_not(
+    model_type: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    given = (PACKED | AS_THEY_ARE)[model_type]
+    reference = made(model_type, given, tiny_model, tmp_path)
+    expected = logits(reference, TEXTS)
+    write_ir(reference, tmp_path)
+    exported = behind(reference, tmp_path)
+    assert exported.backend.packs == (model_type in PACKED)
+    assert expected.std(axis=0).min() > 1e-3
+    assert np.allclose(logits(exported, TEXTS), expected, atol=1e-5)
+    # The model that was exported is as it was.
+    assert np.array_equal(logits(reference, TEXTS), expected)
+
+
+def test_company_leaves_a_texts_logits_the_same_and_8_bit_ones_to_the_bit(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    reference = made("bert", PACKED["bert"], tiny_model, tmp_path / "exact")
+    write_ir(reference, tmp_path / "exact")
+    write_int8_ir(reference, TEXTS[:50], tmp_path / "exact", tmp_path / "reduced")
+    lengths = [len(row) for row in reference.encoder.encode(TEXTS)]
+    assert min(lengths) < 16
+    assert max(lengths) == 128
+    chance = np.random.default_rng(0)
+    for folder in ("exact", "reduced"):
+        classifier = behind(reference, tmp_path / folder, threads=2)
+        alone = np.concatenate([logits(classifier, [text]) for text in TEXTS])
+        for _ in range(40):
+            company = chance.choice(len(TEXTS), chance.integers(2, 17), replace=False)
+            rows = classifier.encoder.encode([TEXTS[at] for at in company])
+            together = classifier.backend.logits(classifier.encoder.pad(rows), lane=1)
+            assert np.abs(together - alone[company]).max() <= (0 if folder == "reduced" else 1e-6)
