@@ -51,8 +51,6 @@ class Batcher:
         """Jobs with texts that are not encoded yet."""
         self._pool = Pool(classifier.encoder.padded, classifier.passes)
         self._running = 0
-        self._computing = 0
-        """Tokens of the passes that run."""
         self._ended = -math.inf
         self._closing = False
         self._workers = [
@@ -108,12 +106,10 @@ class Batcher:
 
     def _work(self, lane: int) -> None:
         while (planned := self._plan()) is not None:
-            batch, tokens, alone, began = planned
-            metrics.BATCH_TOKENS.observe(tokens)
+            batch, alone, began = planned
             answered = self._classify(batch, None if alone else lane)
             with self._state:
                 self._running -= 1
-                self._computing -= tokens
                 now = time.perf_counter()
                 self._rate.add(answered, now - max(began, self._ended))
                 self._ended = now
@@ -121,8 +117,8 @@ class Batcher:
                 if unread or self._closing:  # the planner has something to do that did not arrive
                     self._arrivals.put(_WAKE)
 
-    def _plan(self) -> tuple[list[Row], int, bool, float] | None:
-        """The next batch, its tokens, whether it runs alone, when planning began; None at the end.
+    def _plan(self) -> tuple[list[Row], bool, float] | None:
+        """The next batch, whether it runs alone, and when planning it began; None at the end.
 
         One thread plans at a time, and waits here when there is nothing to do; the others run
         their batches or wait behind it.
@@ -136,12 +132,12 @@ class Batcher:
                 with self._state:
                     self._closing = self._closing or None in arrivals
                     self._take(job for job in arrivals if job is not None and job is not _WAKE)
-                    batch, tokens = self._pool.take(len(self._workers), self._computing)
+                    batch, tokens = self._pool.take(len(self._workers))
                     if batch:
                         self._running += 1
-                        self._computing += tokens
                         alone = self._running == 1 and not self._pool
-                        return batch, tokens, alone, began
+                        metrics.BATCH_TOKENS.observe(tokens)
+                        return batch, alone, began
                     if self._closing and not self._unread:
                         return None
                 arrivals = [self._arrivals.get()]

@@ -26,9 +26,13 @@ class Passes:
         return length if self.packs else padded
 
     def share(self, waiting: int, lanes: int) -> int:
-        """Tokens for one pass where `waiting` are to be computed: all lanes end together."""
+        """Tokens for the next pass where `waiting` are to be computed and `lanes` take from them.
+
+        Passes become smaller towards the end, so that all lanes end together; but a quarter of a
+        full pass is as fast for each token, so smaller ones would only cost time.
+        """
         full = -(-waiting // (lanes * self.tokens))
-        return -(-waiting // max(1, lanes * full))
+        return max(self.tokens // 4, -(-waiting // max(1, lanes * full)))
 
 
 class Filling:

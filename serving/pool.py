@@ -107,10 +107,10 @@ class Pool:
             heapq.heappush(rows, (job.turn + place, next(self._arrival), row))
             self.tokens += self._cost(row)
 
-    def take(self, lanes: int, running: int) -> tuple[list[Row], int]:
+    def take(self, lanes: int) -> tuple[list[Row], int]:
         """The next batch, the row that is due first and more of its group, and its tokens.
 
-        `running` tokens are in other lanes: one takes no more than its part of what all do next.
+        One of `lanes` leaves the others their part.
         """
         for rows in self._rows.values():
             while rows and not rows[0][2].job.unanswered:  # dropped
@@ -118,7 +118,7 @@ class Pool:
         self._rows = {group: rows for group, rows in self._rows.items() if rows}
         if not self._rows:
             return [], 0
-        share = self._passes.share(self.tokens + running, lanes)
+        share = self._passes.share(self.tokens, lanes)
         rows = min(self._rows.values(), key=lambda rows: rows[0])
         self.turn = max(self.turn, rows[0][0])
         batch, filling = [], Filling(self._passes)

@@ -65,12 +65,12 @@ def test_lanes_share_the_work_and_a_lone_pass_takes_all_cores(classifier: Classi
     assert [len(future.result(30).logits) for future in (alone, beside)] == [1, 1]
     assert gated.lanes[0] is None
     assert gated.lanes[1] in (0, 1)
-    both = batcher.submit([*short, *long], None)
+    both = batcher.submit([*short * 8, *long * 8], None)  # more than one lane's part
     assert gated.entered.acquire(timeout=30)
     assert gated.entered.acquire(timeout=30)
     gated.go.release(2)
-    expected = classifier.logits(classifier.encoder.encode([*short, *long])[:1])
-    assert np.allclose(both.result(30).logits[:1], expected, atol=1e-5)
+    expected = classifier.logits(classifier.encoder.encode([*short, *long]))
+    assert np.allclose(both.result(30).logits, expected.repeat(8, axis=0), atol=1e-5)
     assert sorted(gated.lanes[2:], key=str) == [0, 1]
     batcher.close()
 

@@ -6,14 +6,17 @@ from serving.passes import Filling, Passes
 @pytest.mark.parametrize(
     ("waiting", "lanes", "share"),
     [
-        (35, 1, 35),  # a text alone
-        (280, 2, 140),  # eight on two lanes: four each
+        (35, 1, 128),  # whatever there is, for a text alone
+        (245, 2, 128),
         (1120, 2, 280),  # four passes, two a lane, rather than 512, 512 and 96
+        (560, 2, 280),
         (512, 1, 512),
         (513, 1, 257),
     ],
 )
-def test_all_lanes_end_together(waiting: int, lanes: int, share: int) -> None:
+def test_lanes_end_together_and_small_passes_are_spared(
+    waiting: int, lanes: int, share: int
+) -> None:
     assert Passes(512, packs=True).share(waiting, lanes) == share
 
 
