@@ -31,8 +31,10 @@ class GlooBackend(TorchBackend):  # type: ignore[misc]  # DeepSpeed has no types
         A part is summed by one process alone, so all processes end with the same bits.
         """
         size = dist.get_world_size(group)
+        if size == 1 and not async_op:
+            return None
         whole = tensor.nbytes >= WORTHWHILE and tensor.is_contiguous()
-        if size == 1 or async_op or not whole or self._reduce_op(op) != dist.ReduceOp.SUM:
+        if async_op or not whole or self._reduce_op(op) != dist.ReduceOp.SUM:
             return super().all_reduce(tensor, op, group, async_op)
         rank = dist.get_rank(group)
         parts = tensor.view(-1).tensor_split(size)

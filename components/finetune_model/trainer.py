@@ -214,7 +214,8 @@ class CheckpointingTrainer(Trainer):
         if self.args.device.type == "cpu":
             from components.finetune_model.gradient_norm import in_one_pass
 
-            in_one_pass(self.deepspeed.optimizer)
+            engine: Any = self.deepspeed
+            in_one_pass(engine.optimizer)
         return prepared
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
