@@ -12,7 +12,7 @@ def in_one_pass(optimizer: Any) -> None:
     """Let a ZeRO-1 or 2 optimizer read its gradients once a step before it clips them.
 
     DeepSpeed 0.19 looks for infinities first, and then takes norms of fp64 copies: on a CPU 4 to
-    7 % of a MiniLM's training step. The norm of what is not finite is not finite either, and a step
+    8 % of a MiniLM's training step. The norm of what is not finite is not finite either, and a step
     of such a norm it skips too. Other optimizers stay as they are.
     """
     if isinstance(optimizer, DeepSpeedZeroOptimizer) and not optimizer.cpu_offload:
