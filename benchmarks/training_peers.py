@@ -55,11 +55,13 @@ def by_hand(
     import torch
 
     from components.finetune_model.batches import GlobalBatches, TokenRows
+    from components.finetune_model.settings import TrainingSettings
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows = TokenRows(train)
     world_size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
-    batches = GlobalBatches(rows.lengths, given.batch, rows=given.batch)
+    seed = TrainingSettings().seed  # ours: the same batches in the same order
+    batches = GlobalBatches(rows.lengths, given.batch, rows=given.batch, seed=seed)
     model.to(device).train()
     if world_size > 1:
         torch.distributed.init_process_group("gloo")

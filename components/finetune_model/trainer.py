@@ -209,6 +209,15 @@ class CheckpointingTrainer(Trainer):
         self._decays = [group["weight_decay"] for group in optimizer.param_groups]
         return optimizer
 
+    def _prepare_for_training(self, *arguments: Any, **named: Any) -> Any:
+        prepared = super()._prepare_for_training(*arguments, **named)  # type: ignore[no-untyped-call]
+        if self.args.device.type == "cpu":
+            from components.finetune_model.gradient_norm import in_one_pass
+
+            engine: Any = self.deepspeed
+            in_one_pass(engine.optimizer)
+        return prepared
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
         if self._settings.zero_stage == 3:

@@ -49,6 +49,8 @@ def train(work: Path, job: Job) -> None:
     """
     import deepspeed
 
+    from components.finetune_model import gloo
+
     settings = job.settings
     # Without a compiler on PATH the shared-memory collective crashes instead of falling back.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -56,7 +58,10 @@ def train(work: Path, job: Job) -> None:
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # NCCL sends objects from there
     # The order matters: process group, arguments, model. ZeRO-3 shards in from_pretrained.
-    deepspeed.init_distributed("nccl" if on_gpu else "gloo")
+    if on_gpu:
+        deepspeed.init_distributed("nccl")
+    else:
+        gloo.start()
     world_size = dist.get_world_size()
     checkpoint = fetch_inputs(work, job)
     if int(os.environ["LOCAL_RANK"]) == 0:
@@ -206,7 +211,7 @@ def training_arguments(
         seed=settings.seed,
         bf16=bf16,
         use_cpu=not on_gpu,
-        deepspeed=deepspeed_config(settings, bf16=bf16, universal=universal),
+        deepspeed=deepspeed_config(settings, bf16=bf16, on_gpu=on_gpu, universal=universal),
         eval_strategy="steps",
         eval_steps=math.ceil(steps / settings.evaluations),
         save_strategy="no",  # CheckpointingTrainer saves, by the clock

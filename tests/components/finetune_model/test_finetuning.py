@@ -107,7 +107,7 @@ def test_the_global_batch_stays_the_same_on_any_number_of_devices(
 
 
 def test_the_deepspeed_config_compiles_no_optimizer_and_gathers_zero_3() -> None:
-    config = deepspeed_config(settings(zero_stage=3), bf16=True)
+    config = deepspeed_config(settings(zero_stage=3), bf16=True, on_gpu=True)
     assert "optimizer" not in config
     assert config["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
     assert config["bf16"] == {"enabled": True}
