@@ -14,7 +14,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from components.storage import client, errors, split
+from components.storage import errors, opened, split
 from components.transfers import (
     BLOCK,
     TransferError,
@@ -53,7 +53,7 @@ def download(
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     step = part_size(size)
-    whole: dict[str, Any] = {"IfMatch": etag.strip('"')} if etag else {}
+    whole = {"If-Match": etag.strip('"')} if etag else {}
     about = {"size": size, "step": step, "sha256": sha256, "etag": etag}
     record = _Record(target.with_name(target.name + ".parts"), about, partial)
     digest = hashlib.sha256()
@@ -93,7 +93,7 @@ def download(
 def _receive(
     bucket: str,
     key: str,
-    asked: dict[str, Any],
+    headers: dict[str, str],
     descriptor: int,
     start: int,
     end: int,
@@ -102,15 +102,14 @@ def _receive(
     """Write the bytes of one request to their place; a body that breaks off is asked for again."""
     for attempt in range(1, _READS + 1):
         place = start
-        answer = client().get_object(Bucket=bucket, Key=key, **asked)
-        total = answer.get("ContentRange", f"/{answer['ContentLength']}").rpartition("/")[2]
-        if int(total) != size:
+        total, body = opened(bucket, key, headers)
+        if total != size:
             raise InputError(
                 f"s3://{bucket}/{key} has {total} bytes where {size} were expected: the object was "
                 "changed or damaged. Delete the folder on S3 and run the step again."
             )
         try:
-            while block := answer["Body"].read(BLOCK):
+            while block := body.read(BLOCK):
                 os.pwrite(descriptor, block, place)
                 place += len(block)
             if place != end:

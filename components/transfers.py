@@ -19,8 +19,9 @@ PART = 8 << 20
 MOST_PARTS = 10_000
 """S3's limit for one object; larger parts are used beyond 80 GiB."""
 PARTS_AT_ONCE = 8
-BLOCK = 1 << 20
-"""Bytes that are read at once."""
+BLOCK = 256 << 10
+"""Bytes that are read and written at once. From 1 MiB on, ext4 keeps a write in one piece of memory
+which a virtual machine may just have given back to its host: 512 MB then take 0.71 s, else 0.12."""
 
 
 class TransferError(InputError):
