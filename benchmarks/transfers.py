@@ -100,11 +100,16 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
             # Who goes first changes from round to round.
             ups, downs, small_runs = runs[:3], runs[3:7], runs[7:]
             order = runs if turn % 2 == 0 else ups[::-1] + downs[::-1] + small_runs
-            for name, work in order:
-                shutil.rmtree(back, ignore_errors=True)
+            for number, (name, work) in enumerate(order):
                 back.mkdir()
                 os.sync()  # else the disk is still at the writes of the one before
                 times.setdefault(name, []).append(seconds(work))
+                if name.startswith("large"):
+                    shutil.rmtree(back)
+                else:
+                    # Kept to the end: for minutes ext4 walks past each inode that was deleted
+                    # (recently_deleted), and creating the next 2,000 files took 0.5 ms more each.
+                    back.rename(folder / f"back-{turn}-{number}")
         median = {name: statistics.median(taken) for name, taken in times.items()}
         for name, taken in median.items():
             count, unit = (
