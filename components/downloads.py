@@ -80,7 +80,7 @@ def download(
                 raise TransferError(
                     f"{uri} broke off on its way ({error}). Run again: what arrived is kept."
                 ) from error
-    record.path.unlink(missing_ok=True)
+    record.end()
     if sha256 is not None and digest.hexdigest() != sha256:
         partial.unlink()
         raise InputError(
@@ -143,3 +143,8 @@ class _Record:
         if self._parted:
             with self.path.open("a") as file:
                 file.write(f"{number}\n")
+
+    def end(self) -> None:
+        """Every part is there: the record goes."""
+        if self._parted:
+            self.path.unlink(missing_ok=True)

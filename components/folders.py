@@ -103,10 +103,11 @@ def fetch(
     """
     manifest = manifest or existing(uri)
     entries = [entry for entry in manifest["files"] if wanted(entry["path"])]
+    home = folder.resolve()
 
     def receive(entry: dict[str, Any]) -> None:
         target = folder / entry["path"]
-        if not target.resolve().is_relative_to(folder.resolve()):
+        if not target.resolve().is_relative_to(home):
             raise InputError(f"the manifest of {uri} names {entry['path']!r}, outside the folder.")
         if not (target.is_file() and sha256_of(target) == entry["sha256"]):
             download(f"{uri}/{entry['path']}", target, size=entry["size"], sha256=entry["sha256"])
