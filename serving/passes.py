@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 ATTENTION = 2
-"""Of a packed pass: padded tokens, for attention alone, over the tokens of a full pass."""
+"""Padded tokens that attention may see in a packed pass, over the tokens of a full pass."""
 
 
 @dataclass(frozen=True)

@@ -15,21 +15,16 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 _NAME = "packed"
 
 
-class UnpackableError(Exception):
-    """The model's layers cannot be told to read tokens without padding."""
-
-
 @contextmanager
 def packed(model: Any) -> Iterator["PackedModel"]:
     """`model` with packed layers; it is itself again afterwards.
 
-    Raises UnpackableError where the layers are not one module, as those of decoders, or attention
-    is the model's own, as DeBERTa's. That the logits are right is for the caller to check: layers
-    may do more between tokens than attention, as MPNet's do.
+    Raises AttributeError where the layers are not one module, as those of decoders, and ValueError
+    where attention is the model's own, as DeBERTa's. Layers may do more between tokens than
+    attention, or be called otherwise: that it runs and answers the same is for the caller to check.
     """
-    layers = getattr(model.base_model, "encoder", getattr(model.base_model, "transformer", None))
-    if layers is None:
-        raise UnpackableError
+    base = model.base_model
+    layers = base.encoder if hasattr(base, "encoder") else base.transformer
     attention = model.config._attn_implementation
     instead = PackedModel(model, layers.forward)
     ALL_ATTENTION_FUNCTIONS[_NAME] = instead.attend
@@ -37,7 +32,7 @@ def packed(model: Any) -> Iterator["PackedModel"]:
     try:
         model.set_attn_implementation(_NAME)
         if model.config._attn_implementation != _NAME:
-            raise UnpackableError
+            raise ValueError(f"{type(model).__name__} has an attention of its own")
         yield instead
     finally:
         model.set_attn_implementation(attention)
