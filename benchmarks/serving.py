@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 import psutil
+import uvloop
 
 from benchmarks import load, models, peers
 from benchmarks.results import Target, at_least, at_most, finish, show
@@ -81,7 +82,7 @@ def _measure(
                     load.post(path, json.dumps({"instances": texts[at : at + size]}).encode())
                     for at in range(0, len(texts), size)
                 ]
-                measured, health_ms = asyncio.run(
+                measured, health_ms = uvloop.run(
                     _drive(port, requests, concurrency, seconds, health)
                 )
                 rows.append(
