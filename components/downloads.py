@@ -138,6 +138,8 @@ class _Record:
             self.done = {int(line) for line in lines[1:]}
         else:
             partial.unlink(missing_ok=True)
+            if lines:  # of another file in this place
+                path.unlink()
             if self._parted:
                 path.write_text(head + "\n")
 

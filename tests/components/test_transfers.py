@@ -117,6 +117,15 @@ def test_what_another_try_left_of_another_file_is_not_mixed_in(
     folders.fetch(uri, half)
     assert sha256_of(half / "large.bin") == sha256_of(other / "large.bin")
 
+    (other / "large.bin").write_bytes(b"small")
+    folders.publish(other, f"{store}/small", {})
+    (half / "large.bin").unlink()
+    (half / "large.bin.partial").write_bytes(b"x" * 99)
+    (half / "large.bin.parts").write_text('{"another": "file"}\n0\n1\n')
+    folders.fetch(f"{store}/small", half)
+    assert (half / "large.bin").read_bytes() == b"small"
+    assert [path.name for path in half.iterdir()] == ["large.bin"]
+
 
 def test_an_object_of_another_size_or_content_is_refused(
     store: str, large: Path, tmp_path: Path
