@@ -210,7 +210,7 @@ class CheckpointingTrainer(Trainer):
         return optimizer
 
     def _prepare_for_training(self, *arguments: Any, **named: Any) -> Any:
-        prepared = super()._prepare_for_training(*arguments, **named)  # type: ignore[no-untyped-call]
+        prepared = super()._prepare_for_training(*arguments, **named)  # type: ignore[no-untyped-call]  # has no types
         if self.args.device.type == "cpu":
             from components.finetune_model.gradient_norm import in_one_pass
 

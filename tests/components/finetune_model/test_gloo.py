@@ -1,22 +1,12 @@
 """Collectives made of sends: what torch's own give, to the bit, on every process."""
 
-import os
-import subprocess
-import sys
+from tests.components.finetune_model.ranks import joined, torchrun
 
 PROCESSES = 3
 
 
 def test_large_sums_and_gathers_are_those_of_torch_on_every_process() -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    result = subprocess.run(
-        [*command, f"--nproc_per_node={PROCESSES}", __file__],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    torchrun(__file__, PROCESSES)
 
 
 def one_process() -> None:
@@ -26,8 +16,6 @@ def one_process() -> None:
 
     from components.finetune_model import gloo
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    gloo.start()
     rank = dist.get_rank()
     torch.manual_seed(rank)
     sizes = (7, gloo.WORTHWHILE, gloo.WORTHWHILE + 1)  # sent whole; in equal parts; in unequal ones
@@ -51,8 +39,7 @@ def one_process() -> None:
         mine = whole[rank * size : (rank + 1) * size].fill_(rank)
         deepspeed.comm.all_gather_into_tensor(whole, mine)
         assert whole.view(PROCESSES, size).unique(dim=1).flatten().tolist() == [0.0, 1.0, 2.0]
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    one_process()
+    joined(one_process)

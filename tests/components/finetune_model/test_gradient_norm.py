@@ -1,26 +1,12 @@
 """The norm in one pass, with real DeepSpeed on two processes."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from tests.components.finetune_model.ranks import joined, torchrun
 
 PROCESSES = 2
 
 
-def test_the_norm_is_that_of_the_mean_gradient_and_a_step_without_a_finite_one_is_skipped(
-    tmp_path: Path,
-) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    result = subprocess.run(
-        [*command, f"--nproc_per_node={PROCESSES}", __file__],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_the_norm_is_that_of_the_mean_gradient_and_a_step_without_a_finite_one_is_skipped() -> None:
+    torchrun(__file__, PROCESSES)
 
 
 def one_process() -> None:
@@ -28,13 +14,10 @@ def one_process() -> None:
     import torch
     import torch.distributed as dist
 
-    from components.finetune_model import gloo
     from components.finetune_model.deepspeed_config import deepspeed_config
     from components.finetune_model.gradient_norm import in_one_pass
     from components.finetune_model.settings import TrainingSettings
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    gloo.start()
     rank = dist.get_rank()
     for stage in (1, 2):
         settings = TrainingSettings(zero_stage=stage, max_grad_norm=1e-3)
@@ -66,8 +49,7 @@ def one_process() -> None:
         for each, partition in zip(whole, masters, strict=True):
             kept = each.view(PROCESSES, -1)[rank]
             assert torch.equal(kept, partition)
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    one_process()
+    joined(one_process)
