@@ -139,9 +139,9 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
 def own_memory(path: Path) -> None:
     """Get the memory for a large file from a virtual machine's host, and free it in the machine.
 
-    Free memory goes back to the host within seconds (free page reporting), and who writes to it
-    next waits for the host. Seen with finegate's and boto3's downloads, not with s5cmd's, so this
-    helps those two; it is done before every large run alike.
+    Who writes to memory that was free for some seconds seems to wait for the host, which takes it
+    back (free page reporting). Seen with finegate's and boto3's downloads, not with s5cmd's, so
+    this helps those two; it is done before every large run alike.
     """
     fill(path, LARGE_MB << 20)
     path.unlink()
