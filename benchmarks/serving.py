@@ -148,10 +148,11 @@ def _server(
                 time.sleep(0.2)
         yield port, process, predict, health
     finally:
-        family = [*process.children(recursive=True), process]
-        for member in family:
-            member.kill()
-        psutil.wait_procs(family)
+        if process.is_running():
+            family = [*process.children(recursive=True), process]
+            for member in family:
+                member.kill()
+            psutil.wait_procs(family)
 
 
 def _memory(process: psutil.Process) -> float:

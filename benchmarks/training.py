@@ -9,7 +9,8 @@ clipping and precision, and counts the same steps: all but the first few, withou
 The ceiling is a loop by hand: length-grouped batches padded by one NumPy call, autocast, fused
 AdamW, no checkpoints, no metrics, our processes' environment. For two processes it is that loop
 under DistributedDataParallel with half of each batch and of the threads. The Trainer runs as a
-shell starts it. With more than one round a row is its fastest: other work only slows a run down.
+shell starts it. Rounds have the same batches in the same order, and a row adds up each step's
+fastest: what else the machine or its host does only slows a step down.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,7 @@ def main() -> None:
             list(measured(work, f"{address}/round-{number}", given))
             for number in range(given.rounds)
         ]
-    rows = [max(same, key=lambda row: row["rows_per_second"]) for same in zip(*rounds, strict=True)]
-    report(rows, given)
+    report([fastest(same, given.batch) for same in zip(*rounds, strict=True)], given)
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def store(scratch: Path) -> Iterator[str]:
 
 
 def measured(work: Path, address: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """One row a way of training: name, processes, rows a second, seconds of start-up."""
+    """One row a way of training: name, processes, seconds of each step and of start-up."""
     threads = len(os.sched_getaffinity(0))
     ways = [
         ("ceiling, 1 process", "loop", 1, None),
@@ -99,14 +99,24 @@ def measured(work: Path, address: str, given: argparse.Namespace) -> Iterator[di
         seconds = time.monotonic() - began
         row = {"name": name, "processes": processes, **row}
         row["startup_seconds"] = round(seconds - row.pop("training_seconds"), 1)
-        print(json.dumps(row), flush=True)  # noqa: T201 - a benchmark talks
+        print(json.dumps(fastest([row], given.batch)), flush=True)  # noqa: T201 - a benchmark talks
         yield row
+
+
+def fastest(rounds: Sequence[dict[str, Any]], batch: int) -> dict[str, Any]:
+    """A way's row for the table: its rate is that of the fastest of each step."""
+    steps = [min(same) for same in zip(*(each["steps"] for each in rounds), strict=True)]
+    row = {key: value for key, value in rounds[0].items() if key != "steps"}
+    row["startup_seconds"] = min(each["startup_seconds"] for each in rounds)
+    if "mfu" in row:
+        row["mfu"] = max(each["mfu"] for each in rounds)
+    return {**row, "rows_per_second": round(batch * len(steps) / sum(steps), 1)}
 
 
 def run_peer(
     work: Path, given: argparse.Namespace, kind: str, processes: int, threads: int
 ) -> dict[str, Any]:
-    """`processes` workers of `kind` at once; their rates together."""
+    """`processes` workers of `kind` at once, which wait for each other at each step."""
     command = [sys.executable, "-m", "benchmarks.training_peers", kind, str(work)]
     command += ["--batch", str(given.batch), "--epochs", str(given.epochs)]
     command += ["--precision", given.precision]
@@ -126,13 +136,13 @@ def run_peer(
     ]
     answers = [json.loads(each.communicate()[0].splitlines()[-1]) for each in workers]
     return {
-        "rows_per_second": round(sum(each["rows_per_second"] for each in answers), 1),
+        "steps": [max(same) for same in zip(*(each["steps"] for each in answers), strict=True)],
         "training_seconds": max(each["training_seconds"] for each in answers),
     }
 
 
 def run_ours(address: str, given: argparse.Namespace, processes: int, stage: int) -> dict[str, Any]:
-    """The step itself; its rate is from its own curves."""
+    """The step itself, as its own curves tell."""
     settings = TrainingSettings(
         epochs=given.epochs,
         batch_size=given.batch,
@@ -149,10 +159,8 @@ def run_ours(address: str, given: argparse.Namespace, processes: int, stage: int
     points = storage.read_json_lines(f"{result}/training.jsonl")
     counted = [p for p in points if "rows_per_second" in p and p["step"] > SKIPPED]
     row = {
-        # Equal steps a point, so the mean rate is that of the mean time.
-        "rows_per_second": round(
-            len(counted) / sum(1 / point["rows_per_second"] for point in counted), 1
-        ),
+        # A point may stand for several steps.
+        "steps": [given.batch / point["rows_per_second"] for point in counted],
         "training_seconds": points[-1]["seconds"],
     }
     if "mfu" in points[-2]:

@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,8 @@ def by_hand(
         torch.distributed.init_process_group("gloo")
         model = torch.nn.parallel.DistributedDataParallel(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.01, fused=True)
-    clock, counted, first = 0.0, 0, time.monotonic()
-    for step, batch in enumerate(b for epoch in range(given.epochs) for b in batches.epoch(epoch)):
-        if step == SKIPPED:
-            _wait(device)
-            clock = time.monotonic()
+    ends = [time.monotonic()]
+    for batch in (each for epoch in range(given.epochs) for each in batches.epoch(epoch)):
         features = [rows[int(row)] for row in batch[rank::world_size]]
         longest = max(len(each["input_ids"]) for each in features)
         ids = np.full((len(features), longest), tokenizer.pad_token_id)
@@ -89,17 +87,16 @@ def by_hand(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        counted += len(features) if step >= SKIPPED else 0
-    _wait(device)
-    now = time.monotonic()
-    return {"rows_per_second": counted / (now - clock), "training_seconds": now - first}
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        ends.append(time.monotonic())
+    return _answer(ends)
 
 
-def _wait(device: Any) -> None:
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def _answer(ends: list[float]) -> dict[str, Any]:
+    """Seconds of each step that counts, and of all, from when training began and steps ended."""
+    steps = [after - before for before, after in pairwise(ends)]
+    return {"steps": steps[SKIPPED:], "training_seconds": ends[-1] - ends[0]}
 
 
 def by_trainer(
@@ -115,17 +112,14 @@ def by_trainer(
         TrainingArguments,
     )
 
-    marks: dict[str, float] = {}
+    ends: list[float] = []
 
     class Clock(TrainerCallback):
         def on_train_begin(self, *arguments: Any, **named: Any) -> None:
-            marks["first"] = time.monotonic()
+            ends.append(time.monotonic())
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **named: Any) -> None:
-            if state.global_step == SKIPPED:
-                marks["clock"] = time.monotonic()
-            if state.global_step == state.max_steps:
-                marks["last"], marks["steps"] = time.monotonic(), state.max_steps - SKIPPED
+        def on_step_end(self, *arguments: Any, **named: Any) -> None:
+            ends.append(time.monotonic())
 
     padding: dict[str, Any] = (
         {"padding": "max_length", "max_length": tokenizer.model_max_length} if fixed else {}
@@ -152,11 +146,7 @@ def by_trainer(
             callbacks=[Clock()],
         )
         trainer.train()
-    seconds = marks["last"] - marks["clock"]
-    return {
-        "rows_per_second": marks["steps"] * given.batch / seconds,
-        "training_seconds": marks["last"] - marks["first"],
-    }
+    return _answer(ends)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from benchmarks.results import Rows, Target, at_least, at_most
 
 LARGE_MB = 512
 SMALL_FILES, SMALL_KB = 2_000, 64
-ROUNDS = 4
+ROUNDS, ROUNDS_SMALL = 9, 3
 Targets = list[Target]
+Run = tuple[str, Callable[[], Any]]
 
 
 def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
@@ -71,7 +72,7 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
                 command = ["sha256sum", f"{back}/hashed.bin"]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
-            runs: list[tuple[str, Callable[[], Any]]] = [
+            runs: list[Run] = [
                 ("large up, finegate", lambda at=at: folders.publish(large, f"{at}/finegate", {})),
                 ("large up, s5cmd", lambda at=at: s5cmd("cp", f"{large}/", f"{at}/s5cmd/")),
                 (
@@ -97,9 +98,10 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
                 ("small down, s5cmd", lambda at=at: s5cmd("cp", f"{at}/many/*", f"{back}/")),
                 ("small down, boto3 one by one", lambda k=key: one_by_one_back(f"{k}/many")),
             ]
-            # Who goes first changes from round to round.
             ups, downs, small_runs = runs[:3], runs[3:7], runs[7:]
-            order = runs if turn % 2 == 0 else ups[::-1] + downs[::-1] + small_runs
+            order = rotated(ups, turn) + rotated(downs, turn)
+            if turn < ROUNDS_SMALL:
+                order += small_runs
             for number, (name, work) in enumerate(order):
                 back.mkdir()
                 os.sync()  # else the disk is still at the writes of the one before
@@ -134,6 +136,12 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
         memory(folder, rows, targets)
     finally:
         object_store.stop(folder / "store")
+
+
+def rotated(runs: list[Run], turn: int) -> list[Run]:
+    """Another one first in each round, and in each place as often as the others."""
+    first = turn % len(runs)
+    return runs[first:] + runs[:first]
 
 
 def own_memory(path: Path) -> None:
