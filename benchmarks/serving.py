@@ -148,7 +148,7 @@ def _server(
                 time.sleep(0.2)
         yield port, process, predict, health
     finally:
-        if process.is_running():
+        if process.is_running():  # else the error above says why it ended
             family = [*process.children(recursive=True), process]
             for member in family:
                 member.kill()

@@ -139,7 +139,7 @@ def transfers(folder: Path, rows: Rows, targets: Targets) -> None:
 
 
 def rotated(runs: list[Run], turn: int) -> list[Run]:
-    """Another one first in each round, and in each place as often as the others."""
+    """Another one first in each round, since the place in it counts."""
     first = turn % len(runs)
     return runs[first:] + runs[:first]
 

@@ -21,7 +21,7 @@ MOST_PARTS = 10_000
 PARTS_AT_ONCE = 8
 BLOCK = 256 << 10
 """Bytes of a body that are written at once. ext4 keeps a write of 1 MiB and more in one piece of
-memory that a virtual machine may have given back to its host: 512 MB then take 0.71 s, not 0.12."""
+memory that a virtual machine may have given back to its host, which takes several times as long."""
 HASHED = 1 << 20
 """Bytes of a file that are hashed at once."""
 

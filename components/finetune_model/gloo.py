@@ -1,9 +1,8 @@
 """DeepSpeed's collectives between processes without GPUs, in as few bytes and copies as can be.
 
-Gloo's own take longer than their bytes do when sent from one process to another: of 22.7 million
-bf16 weights (a MiniLM's) between two processes on one machine, `all_reduce` 37 ms and
-`all_gather_into_tensor` 17 to 38 ms; half of them sent each way at once, 9 to 10 ms. Made of such
-sends, a ZeRO-1 step went from 0.94 to 1.04 of the speed of DistributedDataParallel's.
+Gloo's own take longer than their bytes do when sent from one process to another, half of them each
+way at once: for a MiniLM's weights between two processes of a machine by a multiple. What it is
+worth is the two processes' part of benchmarks/training.py, whose ceiling sums with gloo's own.
 """
 
 from typing import Any

@@ -11,9 +11,9 @@ from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 def in_one_pass(optimizer: Any) -> None:
     """Let a ZeRO-1 or 2 optimizer read its gradients once a step before it clips them.
 
-    DeepSpeed 0.19 looks for infinities first, and then takes norms of fp64 copies: on a CPU 4 to
-    8 % of a MiniLM's training step. The norm of what is not finite is not finite either, and a step
-    of such a norm it skips too. Other optimizers stay as they are.
+    DeepSpeed 0.19 looks for infinities first, and then takes norms of fp64 copies, which a
+    CPU's training step feels. The norm of what is not finite is not finite either, and a step of
+    such a norm it skips too. Other optimizers stay as they are.
     """
     if isinstance(optimizer, DeepSpeedZeroOptimizer) and not optimizer.cpu_offload:
         optimizer.check_overflow = lambda partition_gradients=True: None
@@ -23,8 +23,8 @@ def in_one_pass(optimizer: Any) -> None:
 def _norm(optimizer: DeepSpeedZeroOptimizer, norm_type: int = 2) -> torch.Tensor:
     """The L2 norm, in fp32, of the gradients that all processes hold parts of.
 
-    Each gradient's own is summed in fp32 and rounded to its dtype, as in clip_grad_norm_: asked for
-    in fp32, PyTorch 2.13 takes three times as long, and with 24 million values is no closer.
+    Each gradient's own is rounded to its dtype, as in torch's clip_grad_norm_; asked for in fp32,
+    PyTorch 2.13 takes several times as long on a CPU.
     """
     norms = [
         torch.linalg.vector_norm(gradient, norm_type)

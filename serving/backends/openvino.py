@@ -24,9 +24,9 @@ BATCH_TOKENS = 512
 
 MAX_LANES = 4
 KEPT, KEPT_ALONE = 16, 4
-"""A packed model is given a multiple of so many tokens, and so few of a text alone: 6.05 ms in the
-median, with 1, 8 and 16 instead 6.23, 6.51 and 7.18. OpenVINO keeps what it makes for each shape:
-by 4 a process with a BERT of 6 layers in 8 bits grew to 1,149 MB, by 8 to 850, by 16 to 734."""
+"""A packed model is given a multiple of so many tokens, since OpenVINO keeps what it makes for each
+shape: the larger, the fewer shapes and the less memory. For a text alone more tokens than its own
+would be felt, and its shapes are few."""
 
 
 class OpenVINOBackend:
