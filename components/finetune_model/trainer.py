@@ -212,10 +212,9 @@ class CheckpointingTrainer(Trainer):
     def _prepare_for_training(self, *arguments: Any, **named: Any) -> Any:
         prepared = super()._prepare_for_training(*arguments, **named)  # type: ignore[no-untyped-call]  # has no types
         if self.args.device.type == "cpu":
-            from components.finetune_model.gradient_norm import in_one_pass
+            from components.finetune_model.gradients import in_fewer_passes
 
-            engine: Any = self.deepspeed
-            in_one_pass(engine.optimizer)
+            in_fewer_passes(self.deepspeed)
         return prepared
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
