@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from serving.cores import available_cores
@@ -22,6 +23,9 @@ def main() -> None:
     """Load the release and serve it until SIGTERM; SIGHUP loads what DIR points to anew."""
     # A promotion may send it while the first release is loading; its default is to kill.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    # Until the server drains on them. The kernel drops a container's SIGTERM that nobody handles.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     faulthandler.enable()  # a crash in native code leaves its stack in the log
     given = options(sys.argv[1:])
     threads = given.threads or available_cores()
@@ -34,6 +38,11 @@ def main() -> None:
     except InputError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from error
+
+
+def _end(*_: object) -> None:
+    """End at once: nothing was accepted yet, and what is loading could catch an exception."""
+    os._exit(0)
 
 
 def _serve(given: argparse.Namespace, threads: int) -> None:
@@ -65,9 +74,14 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--host", default="0.0.0.0", help="address to bind")
     parser.add_argument("--http-port", type=_port, default=8080)
     parser.add_argument("--grpc-port", type=_port, default=8081, help="0 leaves gRPC out")
-    parser.add_argument("--threads", type=int, default=0, help="0: the cores of the container")
     parser.add_argument(
-        "--max-queue", type=int, default=2048, help="texts that may wait; more are answered 503"
+        "--threads", type=partial(_whole, 0), default=0, help="0: the cores of the container"
+    )
+    parser.add_argument(
+        "--max-queue",
+        type=partial(_whole, 1),
+        default=2048,
+        help="texts that may wait; more are answered 503",
     )
     parser.add_argument(
         "--max-wait",
@@ -76,6 +90,12 @@ def options(arguments: list[str]) -> argparse.Namespace:
         help="seconds that a request may wait for its turn; beyond that it is answered 503",
     )
     return parser.parse_args(arguments)
+
+
+def _whole(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} on")
+    return int(text)
 
 
 def _port(text: str) -> int:

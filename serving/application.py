@@ -74,6 +74,6 @@ def _answer_to(error: Exception, scope: Scope) -> Response:
             asked = f"{scope['method'][:20]} {scope['path'][:200]}"
             says = f"{asked} is not offered here; GET /openapi.json lists what is."
             return json_answer({"error": says}, error.status_code, dict(error.headers or {}))
-    # The exception's text could hold a part of a user's text; the log's traceback does not.
+    # The exception's text could hold a part of a user's text: it is for the log's readers alone.
     says = f"internal error ({type(error).__name__}); the log says more."
     return json_answer({"error": says}, 500)

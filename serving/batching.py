@@ -1,5 +1,6 @@
 """Dynamic batching: requests that wait together are classified together, on worker threads."""
 
+import logging
 import math
 import queue
 import threading
@@ -14,10 +15,14 @@ from serving.errors import InputError, OverloadedError
 from serving.pool import Classified, Job, Pool, Row
 from serving.rate import Rate
 
+logger = logging.getLogger("finegate")
+
 POOLED = 256
 """Encoded texts that one request may have in the pool: the more, the fuller the batches."""
 ENCODED_CHARACTERS = 1 << 14
-"""Characters of one request that are tokenized between two forward passes (about 10 ms)."""
+"""Characters that are tokenized between two forward passes: those of several passes."""
+WAITING_CHARACTERS = 1 << 25
+"""Characters that may wait: some hundred MB with what is kept for each."""
 
 
 _WAKE = Job.of((), None, 0)
@@ -33,7 +38,7 @@ class Batcher:
     """
 
     def __init__(self, classifier: Classifier, max_queue: int, max_wait: float = math.inf) -> None:
-        """Requests are refused beyond `max_queue` waiting texts, and `max_wait` seconds to wait.
+        """Requests are refused while `max_queue` texts wait, and beyond `max_wait` seconds to wait.
 
         The seconds are those until a request's turn, at the rate measured last.
         """
@@ -41,7 +46,7 @@ class Batcher:
         self._max_queue = max_queue
         self._max_wait = max_wait
         self._rate = Rate()
-        self._waiting = 0
+        self._waiting = self._characters = 0
         self._live: set[Job] = set()
         self._lock = threading.Lock()
         """Held for moments only, by submit too; the locks below are the workers' own."""
@@ -53,6 +58,7 @@ class Batcher:
         self._running = 0
         self._ended = -math.inf
         self._closing = False
+        self._fault: Exception | None = None
         self._workers = [
             threading.Thread(target=self._work, args=[lane], name=f"classifier-{lane}", daemon=True)
             for lane in range(classifier.backend.lanes)
@@ -63,13 +69,16 @@ class Batcher:
     def submit(self, texts: Sequence[str], pairs: Sequence[str] | None) -> Future[Classified]:
         """Queue one request; raises OverloadedError when as much waits as may.
 
-        A request beyond either bound is taken when nothing waits. Cancelling the future drops
-        what of the request was not yet classified.
+        A request of any size is taken when nothing waits. Cancelling the future drops what of the
+        request was not yet classified. Raises RuntimeError when a worker has ended on a fault.
         """
         job = Job.of(texts, pairs, len(self._classifier.labels))
         with self._lock:
+            if self._fault is not None:
+                raise RuntimeError("a worker of the predictor has ended") from self._fault
             self.check_room(len(texts))
             self._waiting += len(texts)
+            self._characters += job.characters
             self._live.add(job)
         metrics.WAITING.inc(len(texts))
         self._arrivals.put(job)
@@ -90,14 +99,15 @@ class Batcher:
         if texts > 1:
             ahead = sum(min(job.unanswered, texts) for job in self._live)
         if (
-            self._waiting + texts > self._max_queue
+            self._waiting >= self._max_queue
+            or self._characters >= WAITING_CHARACTERS
             or ahead * self._rate.seconds_each > self._max_wait
         ):
             raise OverloadedError
 
     @property
     def alive(self) -> bool:
-        """False once a worker has ended."""
+        """False once a worker has ended: nothing is answered any more."""
         return all(worker.is_alive() for worker in self._workers)
 
     def close(self) -> None:
@@ -105,6 +115,20 @@ class Batcher:
         self._arrivals.put(None)
 
     def _work(self, lane: int) -> None:
+        try:
+            self._serve(lane)
+        except Exception as error:
+            # A fault of ours, not of a request: whoever waits is told, and the process is to be
+            # started anew (see `alive`).
+            logger.exception("worker %s has ended", lane)
+            with self._state:
+                with self._lock:
+                    self._fault = error
+                    live = list(self._live)
+                for job in live:
+                    self._drop(job, error)
+
+    def _serve(self, lane: int) -> None:
         while (planned := self._plan()) is not None:
             batch, alone, began = planned
             answered = self._classify(batch, None if alone else lane)
@@ -132,6 +156,15 @@ class Batcher:
                 with self._state:
                     self._closing = self._closing or None in arrivals
                     self._take(job for job in arrivals if job is not None and job is not _WAKE)
+                encoded = self._encode()
+                with self._state:
+                    for job, texts in encoded:
+                        if isinstance(texts, Exception):
+                            self._drop(job, texts)
+                            continue
+                        for windows in texts:
+                            self._pool.add(job, windows)
+                    self._unread = [job for job in self._unread if job.unanswered and job.unread]
                     batch, tokens = self._pool.take(len(self._workers))
                     if batch:
                         self._running += 1
@@ -140,7 +173,7 @@ class Batcher:
                         return batch, alone, began
                     if self._closing and not self._unread:
                         return None
-                arrivals = [self._arrivals.get()]
+                arrivals = [] if encoded else [self._arrivals.get()]
 
     def _take(self, arrived: Iterable[Job]) -> None:
         for job in arrived:
@@ -149,33 +182,41 @@ class Batcher:
             else:
                 job.turn = self._pool.turn
                 self._unread.append(job)
-        for job in self._unread:
-            if job.unanswered:
-                self._encode(job)
-        self._unread = [job for job in self._unread if job.unanswered and job.unread]
+        self._unread = [job for job in self._unread if job.unanswered]
 
-    def _encode(self, job: Job) -> None:
-        """Tokenize the job's next texts, as many as its part of the pool and the time allow."""
-        start = end = job.encoded
-        answered = len(job.texts) - job.unanswered
-        characters = 0
-        while end < min(len(job.texts), answered + POOLED):
-            characters += len(job.texts[end]) + (len(job.pairs[end]) if job.pairs else 0)
-            if characters > ENCODED_CHARACTERS and end > answered:
-                break
-            end += 1
-        if start == end:
-            return
+    def _encode(self) -> list[tuple[Job, list[list[Encoded]] | Exception]]:
+        """Tokenize the next texts of the requests, in their order, while the others answer.
+
+        Texts that do not fit what is left of the time stay for another plan, and one of them is
+        tokenized nevertheless: long texts get on, and who has short ones waits for one long text.
+        """
+        encoded, left = [], ENCODED_CHARACTERS
+        kept: Job | None = None
+        for job in self._unread:
+            start = end = job.encoded
+            room = min(len(job.texts), len(job.texts) - job.unanswered + POOLED)
+            while end < room and job.length(end) <= left:
+                left -= job.length(end)
+                end += 1
+            if start < end:
+                encoded.append((job, self._encoded(job, start, end)))
+            elif end < room:
+                kept = kept or job
+        if kept is not None:
+            encoded.append((kept, self._encoded(kept, kept.encoded, kept.encoded + 1)))
+            self._unread.remove(kept)
+            self._unread.append(kept)
+        return encoded
+
+    def _encoded(self, job: Job, start: int, end: int) -> list[list[Encoded]] | Exception:
         try:
             pairs = None if job.pairs is None else job.pairs[start:end]
             encoded = self._classifier.encode(job.texts[start:end], pairs)
             if self._classifier.long_texts == "reject":
                 self._check_length(encoded, start)
         except Exception as error:  # noqa: BLE001 - belongs to this request alone
-            self._drop(job, error)
-            return
-        for windows in encoded:
-            self._pool.add(job, windows)
+            return error
+        return encoded
 
     def _check_length(self, encoded: list[list[Encoded]], start: int) -> None:
         for place, [row] in enumerate(encoded, start):
@@ -238,5 +279,6 @@ class Batcher:
     def _release(self, texts: int, done: set[Job]) -> None:
         with self._lock:
             self._waiting -= texts
+            self._characters -= sum(job.characters for job in done & self._live)
             self._live -= done
         metrics.WAITING.dec(texts)

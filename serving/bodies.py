@@ -7,7 +7,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.errors import ClientGoneError, InputError, TooLargeError, UnsupportedEncodingError
 
-MAX_BODY_BYTES = 64 << 20
+MAX_BODY_BYTES = 16 << 20
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib.h, inflateInit2: which of the two its header tells
 
 

@@ -30,8 +30,8 @@ class GrpcService(GRPCInferenceServiceServicer):
         self._dataplane = dataplane
 
     async def ServerLive(self, request: Any, context: Any) -> Any:
-        """The process answers."""
-        return pb.ServerLiveResponse(live=True)
+        """False when only a new process can help."""
+        return pb.ServerLiveResponse(live=self._predictor.alive)
 
     async def ServerReady(self, request: Any, context: Any) -> Any:
         """True when requests may be sent here."""
@@ -43,12 +43,12 @@ class GrpcService(GRPCInferenceServiceServicer):
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
         """True when the model answers."""
-        self._check_name(request.name, request.version)
+        self._predictor.check_served(request.name, request.version)
         return pb.ModelReadyResponse(ready=await self._predictor.healthy())
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:
         """Inputs, outputs and version; the labels come with every answer."""
-        self._check_name(request.name, request.version)
+        self._predictor.check_served(request.name, request.version)
         metadata = self._predictor.metadata()
         tensor = pb.ModelMetadataResponse.TensorMetadata
         inputs, outputs = (
@@ -65,18 +65,15 @@ class GrpcService(GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Classify the texts of the BYTES input `text` (and `text_pair`)."""
-        self._check_name(request.model_name, request.model_version)
+        self._predictor.check_served(request.model_name, request.model_version)
         large = request.ByteSize() >= LARGE_BYTES
         with observed("grpc"):
             asked = await aside(large, request_from_grpc, request)
-            answer: Any = await self._predictor.predict(asked)
+            headers: dict[str, str] = {}
+            answer: Any = await self._predictor.predict(asked, response_headers=headers)
+            # Trailing metadata goes with the answer; initial would be sent, and cost, by itself.
+            context.set_trailing_metadata(tuple(headers.items()))
             return await aside(large, answer.to_grpc)
-
-    def _check_name(self, name: str, version: str) -> None:
-        if name != self._predictor.name:
-            raise ModelNotFound(str(name)[:200])
-        if version and version != self._predictor.loaded.version:
-            raise ModelNotFound(f"{name} and version {str(version)[:200]}")
 
 
 class _Statuses(aio.ServerInterceptor):

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from kserve.errors import ModelNotFound
 from prometheus_client import Counter, Gauge, Histogram
 
 from serving.classifier import Classifier, Floats
@@ -21,7 +22,7 @@ REQUESTS = Counter(
 )
 REQUEST_SECONDS = Histogram(
     "finegate_request_seconds",
-    "From the head read to the answer written, answered requests.",
+    "From the head read to the answer formatted, answered requests.",
     ["protocol"],
     buckets=_SECONDS,
 )
@@ -73,7 +74,7 @@ def observed(protocol: str) -> Iterator[None]:
         yield
         outcome = "answered"
         REQUEST_SECONDS.labels(protocol).observe(time.perf_counter() - began)
-    except InputError:
+    except (InputError, ModelNotFound):
         outcome = "invalid"
         raise
     except OverloadedError:

@@ -41,7 +41,7 @@ def document(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
         f"{v1}/{{model_name}}:predict": {"post": predict},
         f"{v2}/infer": {"post": infer},
         f"{v2}/ready": {"get": _answered("Readiness of the model", model_ready, 503)},
-        "/v2/health/live": {"get": _answered("Liveness", _object(live=BOOLEAN))},
+        "/v2/health/live": {"get": _answered("Liveness", _object(live=BOOLEAN), 503)},
         "/v2/health/ready": {"get": _answered("Readiness", ready, 503)},
         "/metrics": {"get": _metrics()},
         "/": {"get": _answered("Liveness, in the words of V1", _object(status={"const": "alive"}))},
@@ -206,7 +206,7 @@ def _json(schema: Schema) -> Schema:
 
 
 def _answered(summary: str, schema: Schema, *errors: int) -> dict[str, Any]:
-    """A GET: `schema` at 200, and also at 503 where readiness is what was asked."""
+    """A GET: `schema` at 200, and also at 503 where health is what was asked."""
     responses: dict[str, Any] = {"200": {"description": "Answered", "content": _json(schema)}}
     for status in errors:
         responses[str(status)] = {"description": ERRORS[status], "content": _json(schema)}

@@ -42,13 +42,20 @@ class Job:
     windows: list[int] = field(default_factory=list)
     """Windows of each encoded text that are not classified yet."""
     unanswered: int = 0
+    characters: int = 0
 
     @classmethod
     def of(cls, texts: Sequence[str], pairs: Sequence[str] | None, outputs: int) -> "Job":
         """A request for `texts`, of which nothing is done."""
         shape = len(texts), outputs
         scores, logits = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        return cls(texts, pairs, scores, logits, unanswered=len(texts))
+        job = cls(texts, pairs, scores, logits, unanswered=len(texts))
+        job.characters = sum(map(job.length, range(len(texts))))
+        return job
+
+    def length(self, place: int) -> int:
+        """Characters of the text at `place`, with its pair's."""
+        return len(self.texts[place]) + (len(self.pairs[place]) if self.pairs else 0)
 
     @property
     def encoded(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from kserve import InferRequest, InferResponse, Model
+from kserve.errors import ModelNotFound
 
 from serving import metrics
 from serving.batching import Batcher
@@ -45,13 +46,15 @@ class Loaded:
             release = verified_release(folder)
             self.version, self.reference = release.version, release.reference
             self.classifier = Classifier.load(folder, threads)
-            tried = self.classifier.classify(["warm-up"])
+            tried = self.classifier.classify(["warm-up", "warm-up of another length"])
         except InputError:
             raise
         except Exception as error:  # transformers raises whatever its readers raise
             raise InputError(
                 f"the model in {folder} cannot be served ({type(error).__name__}: {error}). Give "
-                "a folder that transformers' pipeline('text-classification') can load."
+                "a folder with which transformers' pipeline('text-classification') answers two "
+                "texts of different lengths in one batch; a decoder needs pad_token_id in its "
+                "config.json for that."
             ) from error
         if not np.isfinite(tried).all():
             raise InputError(
@@ -123,9 +126,21 @@ class Predictor(Model):
         metrics.RELOADS.labels("loaded").inc()
         logger.info("version %s answers instead of %s", fresh.version, old.version)
 
+    @property
+    def alive(self) -> bool:
+        """Liveness: false once a worker has ended on a fault, after which nothing is answered."""
+        return self.loaded.batcher.alive
+
     async def healthy(self) -> bool:
         """Readiness: a release is loaded, its worker lives, and the process is not draining."""
-        return self.ready and not self.draining and self.loaded.batcher.alive
+        return self.ready and not self.draining and self.alive
+
+    def check_served(self, name: str, version: str | None) -> None:
+        """Raises ModelNotFound unless `name`, and `version` where one is asked for, answer now."""
+        if name != self.name:
+            raise ModelNotFound(name[:200])
+        if version and version != self.loaded.version:
+            raise ModelNotFound(f"{name} and version {version[:200]}")
 
     def validate(self, payload: Any) -> Any:
         """Leave checking to `predict`, whose errors name what was given."""
@@ -139,7 +154,8 @@ class Predictor(Model):
     ) -> dict[str, Any] | InferResponse:
         """Answer a V1 body (JSON, or parsed) or a V2 request.
 
-        Raises InputError for one that breaks a rule, OverloadedError when too many texts wait.
+        Raises InputError for one that breaks a rule, ModelNotFound for a V2 request of a version
+        that was swapped out while it was read, OverloadedError when too many texts wait.
         """
         v2 = isinstance(payload, InferRequest)
         question: Question = await aside(
@@ -147,6 +163,8 @@ class Predictor(Model):
             question_from_v2 if v2 else question_from_v1,
             payload,
         )
+        if isinstance(payload, InferRequest):
+            self.check_served(self.name, payload.model_version)
         answer = await self.loaded.answer(question)
         if response_headers is not None:
             response_headers[VERSION_HEADER] = answer.version

@@ -10,7 +10,6 @@ from typing import Any
 
 import orjson
 from kserve import InferResponse
-from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import metrics_handler
 from starlette.requests import Request
@@ -40,8 +39,9 @@ class RestRoutes:
         return json_answer({"status": "alive"})
 
     async def live(self, _: Request) -> Response:
-        """The process answers."""
-        return json_answer({"live": True})
+        """200 unless only a new process can help, then 503."""
+        live = self._predictor.alive
+        return json_answer({"live": live}, 200 if live else 503)
 
     async def ready(self, _: Request) -> Response:
         """200 when requests may be sent here, else 503."""
@@ -89,8 +89,8 @@ class RestRoutes:
             body = await body_of(request)
             length = request.headers.get(BINARY_HEADER)
             large = len(body) >= LARGE_BYTES
-            name = self._predictor.name
-            asked = await aside(large, request_from_rest, body, length, name)
+            name, version = self._predictor.name, request.path_params.get("model_version")
+            asked = await aside(large, request_from_rest, body, length, name, version)
             answer, headers = await self._asked(request, asked)
             content, json_length = await aside(large, _v2_content, answer)
         if json_length is None:
@@ -99,11 +99,8 @@ class RestRoutes:
         return Response(content, headers=headers, media_type="application/octet-stream")
 
     def _check_name(self, request: Request) -> None:
-        name, version = (request.path_params.get(key) for key in ("model_name", "model_version"))
-        if name != self._predictor.name:
-            raise ModelNotFound(str(name)[:200])
-        if version not in (None, self._predictor.loaded.version):
-            raise ModelNotFound(f"{name} and version {str(version)[:200]}")
+        names = request.path_params
+        self._predictor.check_served(names["model_name"], names.get("model_version"))
 
     def _check_room(self) -> None:
         """Refuse before the body is read what would be refused after it."""
@@ -114,8 +111,10 @@ class RestRoutes:
         headers: dict[str, str] = {}
         asking = asyncio.current_task()
         assert asking is not None
+        waiting = True
         left = asyncio.ensure_future(_client_left(request))
-        left.add_done_callback(lambda _: None if left.cancelled() else asking.cancel())
+        # It is called a turn of the loop after the client left; by then the answer may be here.
+        left.add_done_callback(lambda _: asking.cancel() if waiting else None)
         try:
             return await self._predictor.predict(payload, response_headers=headers), headers
         except asyncio.CancelledError:
@@ -123,6 +122,7 @@ class RestRoutes:
                 raise
             raise ClientGoneError from None
         finally:
+            waiting = False
             left.cancel()
 
 

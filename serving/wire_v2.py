@@ -15,12 +15,15 @@ from kserve.protocol.infer_type import RequestedOutput, to_http_parameters
 
 from serving.errors import InputError
 from serving.protocol import flag_of, integer, kind, parse_json
+from serving.protocol_v2 import INPUTS, MORE_OUTPUTS, OUTPUTS
 
 
-def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferRequest:
+def request_from_rest(
+    body: bytes, json_length: str | None, name: str, version: str | None = None
+) -> InferRequest:
     """Read a REST body; `json_length` is the header Inference-Header-Content-Length, if given.
 
-    Raises InputError when the body breaks the format.
+    `name` and `version` are those of the path. Raises InputError when the body breaks the format.
     """
     length = len(body)
     if json_length is not None:
@@ -31,20 +34,23 @@ def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferR
             )
         length = int(json_length)
     document = _member(parse_json(body[:length]), "the body", dict)
-    inputs, binary = [], body[length:]
-    for place, each in enumerate(_member(document.get("inputs"), "inputs", list)):
+    given_inputs = _member(document.get("inputs"), "inputs", list)
+    _check_few(len(given_inputs), "inputs", INPUTS)
+    inputs, start = [], length
+    for place, each in enumerate(given_inputs):
         where = f"inputs[{place}]"
         given = _member(each, where, dict)
         parameters = _optional(given, "parameters", f"{where}.", dict)
         data = given.get("data")
         if data is None:
-            size = parameters.get("binary_data_size")
-            if type(size) is not int or not 0 <= size <= len(binary):
+            size, left = parameters.get("binary_data_size"), len(body) - start
+            if type(size) is not int or not 0 <= size <= left:
                 raise InputError(
-                    f"{where} has no data, and {len(binary)} bytes of binary data are left for "
+                    f"{where} has no data, and {left} bytes of binary data are left for "
                     "it; give data as a list of texts, or parameters.binary_data_size."
                 )
-            data, binary = _texts_of(binary[:size], where), binary[size:]
+            data = _texts_of(body[start : start + size], where)
+            start += size
         inputs.append(
             InferInput(
                 name=_member(given.get("name"), f"{where}.name", str),
@@ -53,23 +59,29 @@ def request_from_rest(body: bytes, json_length: str | None, name: str) -> InferR
                 data=_flat(_member(data, f"{where}.data", list)),
             )
         )
-    if binary:
-        raise InputError(f"{len(binary)} bytes of binary data belong to no input; leave them out.")
-    outputs = []
-    for place, each in enumerate(_optional(document, "outputs", "", list)):
-        asked = _member(each, f"outputs[{place}]", dict)
-        parameters = _optional(asked, "parameters", f"outputs[{place}].", dict)
-        flag_of(parameters, "binary_data")
-        output = _member(asked.get("name"), f"outputs[{place}].name", str)
-        outputs.append(RequestedOutput(output, parameters))
+    if start < len(body):
+        raise InputError(
+            f"{len(body) - start} bytes of binary data belong to no input; leave them out."
+        )
     parameters = _optional(document, "parameters", "", dict)
-    flag_of(parameters, "binary_data_output")
+    binary = flag_of(parameters, "binary_data_output")
+    given_outputs = _optional(document, "outputs", "", list)
+    _check_few(len(given_outputs), "outputs", (*OUTPUTS, *MORE_OUTPUTS))
+    outputs = []
+    for place, each in enumerate(given_outputs):
+        where = f"outputs[{place}]"
+        asked = _member(each, where, dict)
+        # KServe takes the request's own setting only where no outputs are named.
+        form = {"binary_data": binary, **_optional(asked, "parameters", f"{where}.", dict)}
+        flag_of(form, "binary_data")
+        outputs.append(RequestedOutput(_member(asked.get("name"), f"{where}.name", str), form))
     return InferRequest(
         model_name=name,
         infer_inputs=inputs,
         request_id=_optional(document, "id", "", str),
         parameters=parameters,
         request_outputs=outputs or None,
+        model_version=version,
     )
 
 
@@ -78,6 +90,8 @@ def request_from_grpc(message: ModelInferRequest) -> InferRequest:
 
     Raises InputError when the message breaks the format.
     """
+    _check_few(len(message.inputs), "inputs", INPUTS)
+    _check_few(len(message.outputs), "outputs", (*OUTPUTS, *MORE_OUTPUTS))
     raw = list(message.raw_input_contents)
     if raw and len(raw) != len(message.inputs):
         raise InputError(
@@ -102,6 +116,15 @@ def request_from_grpc(message: ModelInferRequest) -> InferRequest:
         parameters=to_http_parameters(message.parameters),
         request_outputs=[RequestedOutput(output.name) for output in message.outputs] or None,
     )
+
+
+def _check_few(count: int, what: str, names: tuple[str, ...]) -> None:
+    """Refuse before they are read more tensors than there are names."""
+    if count > len(names):
+        raise InputError(
+            f"the request holds {count} {what}; send {len(names)} at most, each once: "
+            f"{', '.join(names)}."
+        )
 
 
 def _texts_of(raw: bytes, where: str) -> list[bytes]:

@@ -30,6 +30,6 @@ class Backend(Protocol):
     def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:
         """Logits of shape [batch, outputs], the same to the bit in any lane.
 
-        `lane` is below `lanes` and busy with nothing else; None takes all cores for one pass, for
-        which nothing else may run.
+        `lane` is below `lanes` and busy with nothing else. None takes all cores; of such passes
+        one runs at a time, and passes in lanes may begin beside it.
         """

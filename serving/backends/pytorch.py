@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from serving.backends.base import Inputs
+from serving.cores import available_cores
 from serving.errors import InputError
 from serving.settings import BackendName
 
@@ -22,7 +23,10 @@ class PyTorchBackend:
     """A `*ForSequenceClassification` model; scaled-dot-product attention where the model has it."""
 
     def __init__(self, folder: Path, name: BackendName = "pytorch", threads: int = 0) -> None:
-        """Load the model from a Hugging Face folder; `threads` 0 leaves torch's own number.
+        """Load the model from a Hugging Face folder.
+
+        `threads` 0 takes torch's own number, which heeds OMP_NUM_THREADS and hyperthreads, but no
+        more than one for each core that the container grants, of which torch knows nothing.
 
         Raises InputError when the folder has no loadable model, when a weight of the model is
         absent from it (transformers would fill it with random numbers and only warn), or when
@@ -34,8 +38,7 @@ class PyTorchBackend:
                 f"{folder} is to be served by {name}, and torch finds no CUDA device here. Serve "
                 "it on a GPU node with the predictor-gpu image, or export it with device: cpu."
             )
-        if threads:
-            torch.set_num_threads(threads)
+        torch.set_num_threads(threads or min(torch.get_num_threads(), available_cores()))
         try:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 str(folder),

@@ -343,3 +343,66 @@ def test_closing_finishes_what_is_queued(classifier: Classifier) -> None:
     futures = [batcher.submit(TEXTS[:100], None) for _ in range(5)]
     batcher.close()
     assert [len(future.result(60).logits) for future in futures] == [100] * 5
+
+
+def test_long_texts_of_others_do_not_hold_up_a_short_one(classifier: Classifier) -> None:
+    gated = Gated(classifier)
+    batcher = Batcher(gated, 100_000)
+    held = batcher.submit(["us"], None)
+    assert gated.entered.acquire(timeout=30)
+    long = [batcher.submit(["us " * 10_000] * 2, None) for _ in range(4)]
+    short = batcher.submit(["us"], None)
+    gated.go.release(3)  # for those two, and for a pass of what was tokenized with the short one
+    assert len(short.result(60).logits) == 1
+    assert not any(future.done() for future in long)
+    gated.go.release(100)
+    assert all(future.result(60).truncated == [True, True] for future in long)
+    assert held.result(30).truncated == [False]
+    batcher.close()
+
+
+def test_what_waits_is_bounded_in_characters_too(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.batching.WAITING_CHARACTERS", 100)
+    gated = Gated(classifier)
+    batcher = Batcher(gated, 1000)
+    held = batcher.submit(["us" * 30], ["us" * 30])
+    assert gated.entered.acquire(timeout=30)
+    with pytest.raises(OverloadedError):
+        batcher.submit(["us"], None)
+    gated.go.release(2)
+    held.result(30)
+    assert len(batcher.submit(["us"], None).result(30).logits) == 1
+    batcher.close()
+
+
+def test_a_request_of_many_texts_is_taken_beside_others(classifier: Classifier) -> None:
+    gated = Gated(classifier)
+    batcher = Batcher(gated, 4)
+    batcher.submit(["us"], None)
+    assert gated.entered.acquire(timeout=30)
+    many = batcher.submit(TEXTS[:50], None)  # more than may ever wait beside another
+    gated.go.release(100)
+    assert len(many.result(60).logits) == 50
+    batcher.close()
+
+
+def test_a_fault_of_a_worker_is_told_to_all_who_wait_and_to_all_who_come(
+    classifier: Classifier,
+) -> None:
+    gated = Gated(classifier)
+    batcher = Batcher(gated, 100)
+    started = batcher.submit(["us"], None)
+    assert gated.entered.acquire(timeout=30)
+    waiting = batcher.submit(["us"], None)
+    batcher._pool = None  # type: ignore[assignment]  # a fault that no request can cause
+    gated.go.release(2)
+    assert len(started.result(30).logits) == 1
+    with pytest.raises(AttributeError):
+        waiting.result(30)
+    with pytest.raises(RuntimeError, match="worker of the predictor has ended"):
+        batcher.submit(["us"], None)
+    for worker in batcher._workers:
+        worker.join(30)
+    assert not batcher.alive

@@ -1,9 +1,11 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -83,6 +85,20 @@ def test_a_model_saved_without_its_head_is_refused(copied: Path) -> None:
     save_file(body, copied / "model.safetensors", {"format": "pt"})
     with pytest.raises(InputError, match="would be random"):
         Classifier.load(copied)
+
+
+def test_pytorch_takes_no_more_threads_than_there_are_cores_unless_told(tiny_model: Path) -> None:
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        os.sched_setaffinity(0, {min(cores)})
+        Classifier.load(tiny_model)
+        assert torch.get_num_threads() == 1
+        Classifier.load(tiny_model, threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)
 
 
 def test_labels_with_the_same_name_are_refused(copied: Path) -> None:

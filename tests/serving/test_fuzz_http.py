@@ -185,12 +185,12 @@ def test_broken_http_is_answered_with_a_4xx_or_closed(
 def test_texts_of_10_mb_are_refused_and_those_at_the_limit_answered(
     connection: Connection, path: str, unit: str
 ) -> None:
-    for characters, status in ((1_000_000, 200), (10_000_000, 400)):
+    for characters, statuses in ((1_000_000, {200}), (10_000_000, {400, 413})):
         text = (unit * (characters // len(unit) + 1))[:characters]
         tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}
         body = {"instances": [text]} if path == PREDICT else {"inputs": [tensor]}
         content = json.dumps(body, ensure_ascii=False).encode()
-        assert connection.send(path, content) == status
+        assert connection.send(path, content) in statuses
 
 
 @pytest.mark.parametrize("path", [PREDICT, INFER])

@@ -49,6 +49,12 @@ def test_contents_are_answered_with_contents(server: Server, expected: Any) -> N
     assert answer.parameters["labels"].string_param == '["praise","blame","neutral"]'
 
 
+def test_the_version_is_told_as_metadata_too(server: Server) -> None:
+    request = pb.ModelInferRequest(model_name="hotels", inputs=[contents(["us"])])
+    _, call = server.stub().ModelInfer.with_call(request)
+    assert ("x-model-version", "one") in call.trailing_metadata()
+
+
 def test_raw_tensors_are_answered_with_raw_tensors(server: Server, expected: Any) -> None:
     tensor = Tensor(name="text", datatype="BYTES", shape=[len(TEXTS), 1])
     answer = infer(server, tensor, raw_input_contents=[packed(TEXTS)])
@@ -71,6 +77,7 @@ def test_pairs_and_chosen_outputs(server: Server, tiny_model: Path) -> None:
     [
         ({"inputs": []}, "named nothing"),
         ({"inputs": [contents(["a"], "txt")]}, "named 'txt'"),
+        ({"inputs": [contents(["a"])] * 3}, "holds 3 inputs; send 2 at most"),
         ({"inputs": [contents([])]}, "0 texts"),
         ({"inputs": [Tensor(name="text", datatype="FP32", shape=[1])]}, "datatype FP32"),
         ({"inputs": [Tensor(name="text", datatype="JUNK", shape=[1])]}, "datatype JUNK"),

@@ -65,7 +65,7 @@ def test_under_a_flood_the_server_answers_what_it_can_in_time_and_refuses_the_re
 
 
 def test_a_grpc_client_that_cancels_costs_nothing_more(server: Server) -> None:
-    before = server.metric("finegate_predicted_labels_total")
+    before = server.metric("finegate_batch_texts_sum")
     gone = server.metric("finegate_requests_total", protocol="grpc", outcome="gone")
     tensor = pb.ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[9_000])
     asked = pb.ModelInferRequest(
@@ -76,11 +76,11 @@ def test_a_grpc_client_that_cancels_costs_nothing_more(server: Server) -> None:
     assert call.cancel()
     until(lambda: server.metric("finegate_waiting_texts") == 0, server.log)
     assert server.metric("finegate_requests_total", protocol="grpc", outcome="gone") == gone + 1
-    assert server.metric("finegate_predicted_labels_total") == before
+    assert server.metric("finegate_batch_texts_sum") - before < 9_000 / 2
 
 
 def test_a_client_that_leaves_costs_nothing_more(server: Server) -> None:
-    before = server.metric("finegate_predicted_labels_total")
+    before = server.metric("finegate_batch_texts_sum")
     gone = server.metric("finegate_requests_total", protocol="v1", outcome="gone")
     body = json.dumps(HEAVY).encode()
     head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -89,4 +89,4 @@ def test_a_client_that_leaves_costs_nothing_more(server: Server) -> None:
         until(lambda: server.metric("finegate_waiting_texts") > 0, server.log)
     until(lambda: server.metric("finegate_waiting_texts") == 0, server.log)
     assert server.metric("finegate_requests_total", protocol="v1", outcome="gone") == gone + 1
-    assert server.metric("finegate_predicted_labels_total") == before
+    assert server.metric("finegate_batch_texts_sum") - before < len(HEAVY["instances"]) / 2

@@ -80,6 +80,8 @@ TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES"}
         ),
         ({"inputs": [{**TENSOR, "data": ["a"]}], "outputs": [1]}, b"", "outputs[0] is a number"),
         ({"inputs": [{**TENSOR, "data": ["a"]}], "id": 4}, b"", "id is a number"),
+        ({"inputs": [1, 1, 1]}, b"", "holds 3 inputs; send 2 at most"),
+        ({"inputs": [{**TENSOR, "data": ["a"]}], "outputs": [1] * 8}, b"", "holds 8 outputs"),
         (
             {"inputs": [{**TENSOR, "data": ["a"]}, {**TENSOR, "name": "text_pair", "data": []}]},
             b"",
@@ -123,6 +125,21 @@ def test_outputs_come_by_parameter_or_by_name(more: dict[str, Any], names: tuple
     request = request_from_rest(body, None, "m")
     answered, _ = v2_answer(ANSWER, question_from_v2(request), "m", request).to_rest()
     assert tuple(each["name"] for each in answered["outputs"]) == names
+
+
+def test_an_output_comes_as_the_request_says_unless_it_is_asked_for_otherwise() -> None:
+    outputs = [{"name": "score"}, {"name": "label", "parameters": {"binary_data": False}}]
+    document = {
+        "inputs": [{**TENSOR, "data": ["a"]}],
+        "outputs": outputs,
+        "parameters": {"binary_data_output": True},
+    }
+    request = request_from_rest(json.dumps(document).encode(), None, "m")
+    content, length = v2_answer(ANSWER, question_from_v2(request), "m", request).to_rest()
+    score, label = json.loads(content[:length])["outputs"]
+    assert (score["parameters"], "data" in score) == ({"binary_data_size": 8}, False)
+    assert np.allclose(np.frombuffer(content[length:], np.float32), [0.7, 0.5])
+    assert (label["data"], "parameters" in label) == (["good", "bad"], False)
 
 
 def test_the_best_labels_come_best_first() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
+import pytest
 
-from tests.serving.conftest import HEAVY, PREDICT, Server, point, release, until
+from serving.__main__ import options
+from tests.serving.conftest import HEAVY, PREDICT, Server, point, release, until, v2
 
 TEXTS = ["the room was clean", "awful noisy hotel", "好", "a park " * 40]
 
@@ -52,16 +56,29 @@ class Client:
                 self.versions.add(answer.json()["model_version"])
 
 
+def begun(server: Server, path: str, length: int) -> socket.socket:
+    """A request of which the server has seen the head, and waits for the body."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    head = ["Host: x", "Connection: close", "Expect: 100-continue", f"Content-Length: {length}"]
+    connection.sendall("\r\n".join([f"POST {path} HTTP/1.1", *head, "", ""]).encode())
+    assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+    return connection
+
+
 def test_releases_are_swapped_under_load_without_a_failed_request(
     start: Callable[..., Server], tiny_model: Path, tmp_path: Path
 ) -> None:
     server = start()
     server.wait_for("one")
-    with Client(server) as client:
+    body = orjson.dumps(v2(["us"]))
+    for_one = begun(server, "/v2/models/hotels/versions/one/infer", len(body))
+    with Client(server) as client, for_one:
         until(lambda: "one" in client.versions, server.log)
         point(server.folder, release(tiny_model, tmp_path / "two", "two"))
         server.process.send_signal(signal.SIGHUP)
         until(lambda: "two" in client.versions, server.log)
+        for_one.sendall(body)
+        assert for_one.recv(1000).startswith(b"HTTP/1.1 404 ")
 
         broken = release(tiny_model, tmp_path / "three", "three")
         (broken / "model.safetensors").write_bytes(b"torn")
@@ -81,22 +98,32 @@ def test_releases_are_swapped_under_load_without_a_failed_request(
     assert "Traceback" not in server.log.read_text()
 
 
+def has(server: Server, mask: str, number: signal.Signals) -> bool:
+    """Whether a signal is in the process's mask of those blocked (SigBlk) or caught (SigCgt)."""
+    assert server.process.poll() is None, server.log.read_text()
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    found = re.search(rf"{mask}:\s*(\w+)", status)
+    return bool(found and int(found[1], 16) >> (number - 1) & 1)
+
+
 def test_a_sighup_while_the_first_release_loads_is_kept_for_later(
     start: Callable[..., Server],
 ) -> None:
     server = start()
-    status = Path(f"/proc/{server.process.pid}/status")
-    hangup = 1 << (signal.SIGHUP - 1)
-
-    def held_back() -> bool:
-        assert server.process.poll() is None, server.log.read_text()
-        blocked = re.search(r"SigBlk:\s*(\w+)", status.read_text())
-        return bool(blocked and int(blocked[1], 16) & hangup)
-
-    until(held_back, server.log)
+    until(lambda: has(server, "SigBlk", signal.SIGHUP), server.log)
     server.process.send_signal(signal.SIGHUP)
     server.wait_for("one")
     until(lambda: server.metric("finegate_reloads_total", outcome="loaded") == 1, server.log)
+
+
+def test_a_sigterm_while_the_first_release_loads_ends_the_process_with_0(
+    start: Callable[..., Server],
+) -> None:
+    server = start()
+    until(lambda: has(server, "SigCgt", signal.SIGTERM), server.log)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert "answers at" not in server.log.read_text()
 
 
 def test_sigterm_under_load_answers_everything_and_exits_0(start: Callable[..., Server]) -> None:
@@ -134,6 +161,20 @@ def test_a_port_in_use_is_told_in_one_paragraph(server: Server, tiny_model: Path
         assert end.returncode == 1
         assert end.stderr.startswith(f"error: port {taken} of 127.0.0.1 cannot be bound")
         assert end.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "least"), [("--threads", 0), ("--max-queue", 1), ("--max-wait", 0.001)]
+)
+def test_numbers_that_mean_nothing_are_refused(
+    option: str, least: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model-dir", "m", "--model-name", "n", option]
+    assert options([*given, str(least)])
+    for bad in ("-1", "x", str(least - 1)):
+        with pytest.raises(SystemExit):
+            options([*given, bad])
+        assert f"argument {option}: {bad} is not a" in capsys.readouterr().err
 
 
 def test_an_absent_folder_is_told_in_one_paragraph(tmp_path: Path) -> None:
