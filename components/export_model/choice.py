@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from components.console import say
@@ -37,14 +38,16 @@ def choose(folder: Path, rows: Path, added: Path, settings: ExportSettings) -> S
     test = pd.read_parquet(rows / "test.parquet")
     compared = _rows(test.sample(min(settings.rows, len(test)), random_state=0), reference)
     train = pd.read_parquet(rows / "train.parquet")
-    calibration = train.sample(min(settings.calibration_rows, len(train)), random_state=0)
+    calibration = _rows(
+        train.sample(min(settings.calibration_rows, len(train)), random_state=0), reference
+    )
     expected, speed = scored(reference, compared)
     tried: list[dict[str, Any]] = [{"backend": "pytorch", "texts_per_second": round(speed, 1)}]
     found: BackendName = "pytorch"
     for name in CANDIDATES[settings.device, settings.precision]:
         home = added.with_name(f"candidate-{name}")
         try:
-            candidate = _made(name, folder, home, reference, calibration["text"].tolist())
+            candidate = _made(name, folder, home, reference, calibration)
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001 - converters raise whatever their parts raise
@@ -79,13 +82,17 @@ def choose(folder: Path, rows: Path, added: Path, settings: ExportSettings) -> S
 def _rows(frame: pd.DataFrame, classifier: Classifier) -> Rows:
     pairs = frame["text_pair"].tolist() if "text_pair" in frame else None
     truth = None
-    if classifier.problem_type == "single_label_classification":
-        truth = [classifier.labels.index(label) for label in frame["label"]]
+    if classifier.problem_type != "regression":
+        several = classifier.problem_type == "multi_label_classification"
+        named = frame["label"] if several else ([label] for label in frame["label"])
+        truth = np.array(
+            [[label in names for label in classifier.labels] for names in named], dtype=bool
+        )
     return Rows(frame["text"].tolist(), pairs, truth)
 
 
 def _made(
-    name: BackendName, folder: Path, home: Path, reference: Classifier, calibration: list[str]
+    name: BackendName, folder: Path, home: Path, reference: Classifier, calibration: Rows
 ) -> Classifier:
     """The model behind the backend `name`; files that this takes are written to `home`."""
     if not name.startswith("openvino"):
@@ -96,7 +103,7 @@ def _made(
     if not ir(exact).is_file():
         write_ir(reference, exact)
     if name == "openvino-int8":
-        write_int8_ir(reference, calibration, exact, home)
+        write_int8_ir(reference, calibration.texts, exact, home, calibration.pairs)
     return _with(reference, OpenVINOBackend(home, name))
 
 

@@ -14,6 +14,13 @@ from serving.backends.openvino import openvino as ov
 from serving.backends.pytorch import PyTorchBackend
 from serving.classifier import Classifier, Floats
 
+_EXAMPLES = (
+    ["an", "example of another length"],
+    ["alone"],
+    ["with", "a row that is much longer " * 20, "and another"],
+)
+"""Texts of a batch each. The first is traced; the others show what of it was taken for constant."""
+
 _FP32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
@@ -27,23 +34,25 @@ def write_ir(reference: Classifier, folder: Path) -> None:
     assert isinstance(reference.backend, PyTorchBackend)
     model = reference.backend.model
     model.config.use_cache = False  # a decoder's cache is no output
-    example = reference.encoder.pad(reference.encoder.encode(["an", "example of another length"]))
-    expected = reference.backend.logits(example)
-    converted = _packed(model, pack(example), expected) or _converted(model, example)
+    batches = [reference.encoder.pad(reference.encoder.encode(texts)) for texts in _EXAMPLES]
+    expected = [reference.backend.logits(batch) for batch in batches]
+    converted = _packed(model, batches, expected) or _converted(model, batches[0])
     ov.save_model(converted, ir(folder), compress_to_fp16=False)
 
 
-def _packed(model: Any, example: Inputs, expected: Floats) -> Any:
+def _packed(model: Any, batches: list[Inputs], expected: list[Floats]) -> Any:
     """The model converted with packed layers; None where it cannot be or answers otherwise."""
     from components.export_model.packing import packed
 
     try:
         with packed(model) as instead:
-            converted = _converted(instead, example)
-            logits = ov.compile_model(converted, "CPU", _FP32)(example)[0]
+            converted = _converted(instead, pack(batches[0]))
+        compiled = ov.compile_model(converted, "CPU", _FP32)
+        logits = [compiled(pack(batch))[0] for batch in batches]
     except Exception:  # noqa: BLE001 - what a model's own code raises for inputs it does not know
         return None
-    return converted if np.allclose(logits, expected, atol=1e-4) else None
+    agree = all(np.allclose(*pair, atol=1e-4) for pair in zip(logits, expected, strict=True))
+    return converted if agree else None
 
 
 def _converted(model: Any, example: Inputs) -> Any:
@@ -56,19 +65,25 @@ def _converted(model: Any, example: Inputs) -> Any:
         return ov.convert_model(model, example_input=tensors)
 
 
-def write_int8_ir(reference: Classifier, texts: Sequence[str], source: Path, folder: Path) -> None:
+def write_int8_ir(
+    reference: Classifier,
+    texts: Sequence[str],
+    source: Path,
+    folder: Path,
+    pairs: Sequence[str] | None = None,
+) -> None:
     """Quantize the model in `<source>/openvino/` to `<folder>/openvino/`.
 
     Weights and activations of matrix products take 8 bits; the ranges of activations are those
-    seen for `texts`. The ranges are constants, so a text's answer does not depend on its batch,
-    as it would with ranges taken from each batch.
+    seen for `texts` (with `pairs` as second sentences, when given). The ranges are constants, so a
+    text's answer does not depend on its batch, as it would with ranges taken from each batch.
     """
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
     encoder = reference.encoder
     model = ov.Core().read_model(ir(source))
-    inputs: list[Inputs] = [encoder.pad([row]) for row in encoder.encode(texts)]
+    inputs: list[Inputs] = [encoder.pad([row]) for row in encoder.encode(texts, pairs)]
     if packs(model):
         inputs = [pack(each) for each in inputs]
     quantized = nncf.quantize(

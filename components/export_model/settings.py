@@ -22,7 +22,8 @@ class ExportSettings(BaseModel):
     calibration_rows: int = Field(default=300, ge=1)
     """Training rows from which the ranges of 8-bit values are taken."""
     tolerance: float = Field(default=1e-5, gt=0)
-    """Largest difference of a probability that `exact` allows."""
+    """Largest difference of a probability that `exact` allows; for a regression it is multiplied by
+    the largest value, where that is above 1."""
     accuracy_loss: float = Field(default=0.005, ge=0)
     """By how much accuracy on the compared rows may fall under `reduced`."""
     flips: float = Field(default=0.01, ge=0)

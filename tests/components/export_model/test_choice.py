@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from components.export_model import choice
 from components.export_model.agreement import judged
@@ -18,6 +19,7 @@ from serving.classifier import Classifier
 from serving.errors import InputError
 from serving.settings import SERVING, ServingSettings
 from tests.conftest import hotel_rows
+from tests.serving.conftest import Server
 
 TEXTS = [text for text, _ in hotel_rows(400)]
 
@@ -53,6 +55,7 @@ def test_the_exact_backend_answers_what_pytorch_answers(
     [reference, entry] = json.loads((folder / SERVING).read_text())["tried"]
     assert (reference["backend"], entry["admitted"], entry["rows"]) == ("pytorch", True, 100)
     assert entry["largest_difference"] < 1e-5
+    assert entry["tolerance"] == {"largest_difference": 1e-5}
 
 
 def test_a_text_has_the_same_8_bit_answer_to_the_bit_in_any_batch(
@@ -69,10 +72,79 @@ def test_a_text_has_the_same_8_bit_answer_to_the_bit_in_any_batch(
     assert 1e-5 < np.abs(together - reference).max() < 0.1  # it is another, and near
 
 
+def test_8_bits_are_fitted_to_pairs_and_judged_by_whole_sets_of_labels(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(
+        tiny_model, problem_type="multi_label_classification"
+    )
+    with torch.no_grad():  # values that single texts never reach
+        model.bert.embeddings.token_type_embeddings.weight[1, 0] += 5
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path / "model")
+    frame = pd.DataFrame(hotel_rows(200), columns=["text", "text_pair"])
+    frame["text_pair"] = frame["text"][::-1].tolist()
+    frame["label"] = [[], ["praise"], ["blame", "neutral"], ["praise", "blame", "neutral"]] * 50
+    frame[:100].to_parquet(tmp_path / "train.parquet")
+    frame[100:].to_parquet(tmp_path / "test.parquet")
+
+    settings = ExportSettings(precision="reduced", flips=1, accuracy_loss=1)
+    [_, entry] = choose(tmp_path / "model", tmp_path, tmp_path / "added", settings).tried
+    assert entry["backend"] == "openvino-int8"
+    assert entry["largest_difference"] < 0.1
+    classifier = Classifier.load(tmp_path / "model")
+    scores = classifier.classify(frame["text"][100:].tolist(), frame["text_pair"][100:].tolist())
+    right = [
+        set(np.array(classifier.labels)[row >= 0.5]) == set(labels)
+        for row, labels in zip(scores, frame["label"][100:], strict=True)
+    ]
+    assert 0 < np.mean(right) < 1
+    assert entry["reference_accuracy"] == np.mean(right)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "outputs", "largest"),
+    [("multi_label_classification", 3, 1.0), ("regression", 1, 100.0)],
+)
+def test_what_is_exported_answers_over_http_with_sigmoids_or_with_values_as_they_are(
+    tiny_model: Path, tmp_path: Path, problem_type: str, outputs: int, largest: float
+) -> None:
+    folder, home = tmp_path / "model", tmp_path / "rows"
+    config = AutoConfig.from_pretrained(tiny_model, num_labels=outputs, problem_type=problem_type)
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    if problem_type == "regression":  # so large that fp32 rounds by more than 1e-5
+        with torch.no_grad():
+            model.classifier.bias += largest
+            model.classifier.weight *= largest
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(folder)
+    frame = pd.DataFrame(hotel_rows(60), columns=["text", "label"])
+    frame["label"] = 1.0 if problem_type == "regression" else [[], [config.id2label[0]]] * 30
+    home.mkdir()
+    frame[:30].to_parquet(home / "train.parquet")
+    frame[30:].to_parquet(home / "test.parquet")
+    server = Server(exported(folder, home, tmp_path, ExportSettings()), tmp_path)
+    try:
+        theirs = pipeline("text-classification", model=str(folder), top_k=None, truncation=True)
+        expected = [{each["label"]: each["score"] for each in row} for row in theirs(TEXTS[:20])]
+        server.wait_for("unreleased")
+        platform = server.get("/v2/models/hotels").json()["platform"]
+        answer = server.post({"instances": TEXTS[:20]}).json()
+    finally:
+        server.kill()
+    assert platform == "finegate_openvino"
+    for row, scores in zip(answer["predictions"], expected, strict=True):
+        found = {each["label"]: each["score"] for each in row["scores"]}
+        assert found == pytest.approx(scores, abs=1e-5 * largest)
+
+
 def test_reduced_precision_that_flips_labels_gives_way_to_the_exact_backend(
     tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_nonsense(reference: Classifier, texts: list[str], source: Path, folder: Path) -> None:
+    def on_nonsense(
+        reference: Classifier, texts: list[str], source: Path, folder: Path, pairs: None
+    ) -> None:
         """An 8-bit model of other weights, as a failed calibration makes."""
         shuffled = torch.nn.Module.state_dict(reference.backend.model)  # type: ignore[attr-defined]  # the backend is PyTorch
         kept = shuffled["classifier.weight"].clone()
@@ -111,15 +183,19 @@ def test_a_gpu_that_is_not_here_is_told(tiny_model: Path, rows: Path, tmp_path: 
     assert not (tmp_path / "added").exists()
 
 
-def test_lost_accuracy_keeps_a_backend_out_even_with_few_flips() -> None:
+@pytest.mark.parametrize(
+    "problem_type", ["single_label_classification", "multi_label_classification"]
+)
+def test_lost_accuracy_keeps_a_backend_out_even_with_few_flips(problem_type: str) -> None:
     reference = np.tile(np.array([[0.6, 0.4]], dtype=np.float32), (1000, 1))
     scores = reference.copy()
     scores[:8] = 0.4, 0.6
     entry = judged(
-        "openvino-int8", reference, scores, "single_label_classification", [0] * 1000,
+        "openvino-int8", reference, scores, problem_type, reference > 0.5,
         ExportSettings(precision="reduced"),
     )  # fmt: skip
     assert entry["flips"] == pytest.approx(0.008)
+    assert entry["tolerance"] == {"flips": 0.01, "accuracy_loss": 0.005}
     assert not entry["admitted"]
     assert "accuracy 0.9920 after 1.0000" in entry["why"]
 
@@ -128,8 +204,11 @@ def test_a_multi_label_flip_is_a_label_that_crosses_one_half() -> None:
     reference = np.full((100, 3), 0.51, dtype=np.float32)
     scores = reference.copy()
     scores[0, 1] = 0.49
+    truth = np.ones((100, 3), dtype=bool)
+    truth[0, 0] = False  # this row was wrong before
     settings = ExportSettings(precision="reduced")
-    entry = judged("openvino-int8", reference, scores, "multi_label_classification", None, settings)
+    problem = "multi_label_classification"
+    entry = judged("openvino-int8", reference, scores, problem, truth, settings)
     assert (entry["flips"], entry["admitted"]) == (pytest.approx(0.01), True)
 
 
@@ -137,6 +216,18 @@ def test_a_regression_is_not_served_with_reduced_precision() -> None:
     values = np.ones((5, 1), dtype=np.float32)
     settings = ExportSettings(precision="reduced")
     assert not judged("openvino-int8", values, values, "regression", None, settings)["admitted"]
+
+
+@pytest.mark.parametrize(("size", "difference", "admitted"), [
+    (1, 9e-6, True), (1, 2e-5, False), (100, 9e-4, True), (100, 2e-3, False), (0.01, 9e-6, True),
+])  # fmt: skip
+def test_a_regression_may_differ_in_proportion_to_its_largest_value(
+    size: float, difference: float, admitted: bool
+) -> None:
+    values = size * np.array([[1], [-0.5], [0.1]])
+    entry = judged("openvino", values, values + difference, "regression", None, ExportSettings())
+    assert entry["admitted"] == admitted
+    assert entry["tolerance"] == {"largest_difference": pytest.approx(1e-5 * max(1, size))}
 
 
 FREED_ELSEWHERE = """

@@ -1,5 +1,6 @@
 """Models whose layers leave padding out, from scratch and tiny, against the models as they are."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from components.export_model.openvino_export import write_int8_ir, write_ir
+from components.export_model.packing import PackedModel
 from serving.backends.openvino import OpenVINOBackend
 from serving.classifier import Classifier, Floats
 from tests.conftest import hotel_rows
@@ -93,6 +95,31 @@ def test_the_logits_are_those_of_the_model_packed_or_not(
     assert np.allclose(logits(exported, TEXTS), expected, atol=1e-5)
     # The model that was exported is as it was.
     assert np.array_equal(logits(reference, TEXTS), expected)
+
+
+def rows_are_two(model: PackedModel, hidden_states: torch.Tensor, **named: Any) -> Any:
+    return as_written(model, hidden_states.view(2, hidden_states.shape[1], 64), **named)
+
+
+def rows_have_16_tokens(model: PackedModel, hidden_states: torch.Tensor, **named: Any) -> Any:
+    read = torch.arange(hidden_states.shape[1]) < 16
+    return as_written(model, hidden_states * read[:, None], **named)
+
+
+as_written = PackedModel.run_layers
+
+
+@pytest.mark.parametrize("taken", [rows_are_two, rows_have_16_tokens])
+def test_packed_layers_that_fit_the_traced_batch_alone_are_not_kept(
+    taken: Callable[..., Any], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PackedModel, "run_layers", taken)
+    reference = made("bert", {**ENCODER, "num_hidden_layers": 1}, tiny_model, tmp_path)
+    write_ir(reference, tmp_path)
+    exported = behind(reference, tmp_path)
+    assert not exported.backend.packs
+    for texts in (TEXTS[:1], TEXTS[:12]):
+        assert np.allclose(logits(exported, texts), logits(reference, texts), atol=1e-5)
 
 
 def test_company_leaves_a_texts_logits_the_same_and_8_bit_ones_to_the_bit(
