@@ -1,6 +1,7 @@
 """Token ids and a base model in, a fine-tuned Hugging Face folder with its curves out."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ from components.finetune_model.job import Job
 from components.finetune_model.problem import check
 from components.finetune_model.settings import TrainingSettings
 from components.fingerprint import fingerprint
-from components.images import TRAINER_IMAGE
 from components.problem_types import ProblemType
 from serving.errors import InputError
 
@@ -25,14 +25,15 @@ def finetune(store: str, tokenized: str, base_model: str, settings: TrainingSett
     """Write `finetuned/<fingerprint>/`: a Hugging Face folder and training.jsonl.
 
     A run that was killed goes on from its newest checkpoint when it is run again. Returns the S3
-    address. Raises InputError for settings that cannot work here.
+    address. Raises InputError for settings that cannot work here, RuntimeError when training ends
+    in a way that its log has to explain.
     """
     job = plan(store, tokenized, base_model, settings)
     if folders.cached(job.result, STEP, "same tokens, same base model, same hyperparameters"):
         checkpoints.clear(job.checkpoints)
         return job.result
     if settings.cluster is not None:
-        cluster.run(job, settings.cluster, TRAINER_IMAGE)
+        cluster.run(job, settings.cluster)
     else:
         with tempfile.TemporaryDirectory() as scratch:
             job.write(Path(scratch))
@@ -90,8 +91,8 @@ def plan(store: str, tokenized: str, base_model: str, settings: TrainingSettings
 def launch(work: Path, settings: TrainingSettings) -> None:
     """Run the training processes of this machine under torchrun.
 
-    Raises InputError with the worker's own words when one refuses its input or was killed for
-    memory, RuntimeError when one ends in any other way.
+    Raises InputError with the worker's own words when one refuses its input, or with what to lower
+    when one was killed; RuntimeError when one ends in any other way.
     """
     from components.finetune_model.hardware import environment, process_count
 
@@ -117,19 +118,19 @@ def launch(work: Path, settings: TrainingSettings) -> None:
             if line.startswith(ERROR_MARK):
                 refusal = refusal or line.removeprefix(f"{ERROR_MARK}{STEP}: ").strip()
                 continue
-            killed = killed or f"exitcode: -{signal.SIGKILL:d}" in line
+            killed = killed or re.search(rf"exitcode *: -{signal.SIGKILL:d}\b", line) is not None
             sys.stdout.write(line)
             sys.stdout.flush()
     if refusal:
         raise InputError(refusal)
-    if process.returncode:
-        cause = (
-            "a training process was killed from outside, as the kernel does when memory runs out "
-            "(then lower training.rows_per_device); "
-            if killed
-            else ""
+    if killed or process.returncode == -signal.SIGKILL:
+        raise InputError(
+            "a training process got SIGKILL, which the kernel sends when memory runs out: lower "
+            f"training.rows_per_device from {settings.rows_per_device}, or raise cluster.memory "
+            "where this runs in a pod. Run again: training goes on from the last checkpoint."
         )
+    if process.returncode:
         raise RuntimeError(
-            f"{cause}torchrun ended with status {process.returncode}; its log is above. Run again: "
+            f"torchrun ended with status {process.returncode}; its log is above. Run again: "
             "training goes on from the last checkpoint."
         )

@@ -8,7 +8,7 @@ from components.finetune_model.settings import ClusterSettings
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 PASSED_ON = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
-SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+SECRET_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
 def name_of(job: Job) -> str:
@@ -16,19 +16,30 @@ def name_of(job: Job) -> str:
     return f"finetune-{job.facts['fingerprint']}"
 
 
-def resource(job: Job, cluster: ClusterSettings, image: str) -> dict[str, Any]:
+def resource(job: Job, cluster: ClusterSettings) -> dict[str, Any]:
     """The TrainJob (trainer.kubeflow.org/v1alpha1) that trains `job`.
 
-    The runtime sets torchrun's PET_* variables from numNodes and numProcPerNode; every process
-    gets the job as one argument. Environment goes to spec.trainer.env: patches on the container
-    are refused there.
+    The image is the runtime's, unless the settings name one. The runtime sets torchrun's PET_*
+    variables from numNodes and numProcPerNode; every process gets the job as one argument.
+    Environment goes to spec.trainer.env: patches on the container are refused there.
     """
     environment: list[dict[str, Any]] = [
         {"name": name, "value": os.environ[name]} for name in PASSED_ON if name in os.environ
     ]
+    environment.append({"name": "OMP_NUM_THREADS", "value": str(threads(cluster))})
     if cluster.secret is not None:
         environment += [
-            {"name": key, "valueFrom": {"secretKeyRef": {"name": cluster.secret, "key": key}}}
+            {
+                "name": key,
+                "valueFrom": {
+                    "secretKeyRef": {
+                        "name": cluster.secret,
+                        "key": key,
+                        # only temporary credentials have a token
+                        "optional": key == "AWS_SESSION_TOKEN",
+                    }
+                },
+            }
             for key in SECRET_KEYS
         ]
     # Kubernetes expands $(NAME) in arguments; $$ is how it writes a dollar sign there.
@@ -48,7 +59,7 @@ def resource(job: Job, cluster: ClusterSettings, image: str) -> dict[str, Any]:
                 "name": cluster.runtime,
             },
             "trainer": {
-                "image": image,
+                **({"image": cluster.image} if cluster.image else {}),
                 "command": ["torchrun", "-m", "components.finetune_model"],
                 "args": ["--job", argument],
                 "env": environment,
@@ -61,3 +72,14 @@ def resource(job: Job, cluster: ClusterSettings, image: str) -> dict[str, Any]:
             },
         },
     }
+
+
+def threads(cluster: ClusterSettings) -> int:
+    """Threads of a process: its share of a node's cores, and one where these are not named.
+
+    PyTorch itself would count the cores of the machine instead of those that the pod may use.
+    """
+    from kubernetes.utils.quantity import parse_quantity
+
+    cores = int(parse_quantity(cluster.resources.get("cpu", "1")))
+    return max(1, cores // cluster.processes_per_node)

@@ -55,4 +55,6 @@ def test_git_leaves_the_model_address_to_promotion() -> None:
 
 def test_a_pod_may_take_as_long_to_end_as_the_predictor_drains() -> None:
     seconds = kind("InferenceService")["spec"]["predictor"]["terminationGracePeriodSeconds"]
-    assert seconds > LINGER_SECONDS + SETTLE_SECONDS + GRACE_SECONDS
+    [container] = kind("ServingRuntime")["spec"]["containers"]
+    before_sigterm = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert seconds > before_sigterm + LINGER_SECONDS + SETTLE_SECONDS + GRACE_SECONDS

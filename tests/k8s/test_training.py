@@ -1,8 +1,10 @@
 """The training runtime: the pods that Kubeflow Trainer makes of it, and its TrainJob."""
 
+import os
 import shutil
 import subprocess
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,9 +13,11 @@ import pytest
 import yaml
 
 from components.finetune_model.settings import ClusterSettings
+from components.images import TRAINER_IMAGE
 from tests.k8s.rendered import CRDS, ROOT, crd_schema, unknown_fields
 
 KUBERNETES = "1.36"
+TRAINING = ROOT / "k8s" / "training"
 
 pytestmark = pytest.mark.skipif(
     shutil.which("kubectl") is None, reason="kubectl renders the manifests"
@@ -21,9 +25,9 @@ pytestmark = pytest.mark.skipif(
 
 
 @cache
-def documents() -> dict[str, Any]:
+def documents(folder: Path = TRAINING) -> dict[str, Any]:
     ended = subprocess.run(
-        ["kubectl", "kustomize", ROOT / "k8s" / "training"],
+        ["kubectl", "kustomize", folder],
         capture_output=True,
         text=True,
         check=True,
@@ -31,8 +35,8 @@ def documents() -> dict[str, Any]:
     return {each["kind"]: each for each in yaml.safe_load_all(ended.stdout)}
 
 
-def pod() -> dict[str, Any]:
-    [job] = documents()["TrainingRuntime"]["spec"]["template"]["spec"]["replicatedJobs"]
+def pod(folder: Path = TRAINING) -> dict[str, Any]:
+    [job] = documents(folder)["TrainingRuntime"]["spec"]["template"]["spec"]["replicatedJobs"]
     return dict(job["template"]["spec"]["template"])
 
 
@@ -63,14 +67,27 @@ def test_its_pods_fit_kubernetes_and_the_restricted_profile() -> None:
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/dev/shm", "/tmp"}
 
 
-def test_the_policy_selects_the_pods_and_a_config_can_name_the_runtime() -> None:
+def test_an_overlay_sets_the_registry_of_the_trainer_image(tmp_path: Path) -> None:
+    [container] = pod()["spec"]["containers"]
+    assert container["image"] == TRAINER_IMAGE
+    name, _, tag = TRAINER_IMAGE.partition(":")
+    overlay = {
+        "namespace": "team",
+        "resources": [os.path.relpath(TRAINING, tmp_path.resolve())],
+        "images": [{"name": name, "newName": f"registry.example.com/team/{name}"}],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    [container] = pod(tmp_path)["spec"]["containers"]
+    assert container["image"] == f"registry.example.com/team/{name}:{tag}"
+
+
+def test_the_policy_selects_the_pods_and_a_config_names_the_runtime() -> None:
     labels = pod()["metadata"]["labels"]
     for document in documents().values():
         if document["kind"] == "NetworkPolicy":
             assert document["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
             kubernetes_validate.validate(document, KUBERNETES, strict=True)
     runtime = documents()["TrainingRuntime"]
-    ClusterSettings(
-        namespace="team", runtime=runtime["metadata"]["name"], runtime_kind=runtime["kind"]
-    )
+    named = ClusterSettings(namespace="team")
+    assert (runtime["metadata"]["name"], runtime["kind"]) == (named.runtime, named.runtime_kind)
     assert "*" not in str(documents()["Role"]["rules"])
