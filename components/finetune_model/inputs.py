@@ -12,7 +12,9 @@ import torch.distributed as dist
 from components import folders
 from components.console import say
 from components.finetune_model.checkpoints import Checkpoint, fetch_newest
+from components.finetune_model.hardware import computes_in_bf16
 from components.finetune_model.job import FILE, Job
+from serving.errors import InputError
 
 STEP = "finetune_model"
 
@@ -21,7 +23,8 @@ def fetch_inputs(work: Path, job: Job) -> Checkpoint | None:
     """Fill the work folder; returns the checkpoint to go on from, the same on every process.
 
     Process 0 chooses the checkpoint, so that all machines go on from the same one. Its curves and
-    best weights are put where the training goes on writing them.
+    best weights are put where the training goes on writing them. Raises InputError when it was
+    written in another precision than this machine computes in.
     """
     first_here = int(os.environ["LOCAL_RANK"]) == 0
     if first_here:  # what processes that torchrun restarted have left
@@ -35,6 +38,8 @@ def fetch_inputs(work: Path, job: Job) -> Checkpoint | None:
         chosen = [fetch_newest(job.checkpoints, work / "resume")]
     dist.broadcast_object_list(chosen, 0)
     [checkpoint] = chosen
+    if checkpoint is not None:
+        refuse_other_precision(checkpoint, computes_in_bf16(job.settings))
     if not first_here:
         return checkpoint
     if checkpoint is not None:
@@ -49,6 +54,18 @@ def fetch_inputs(work: Path, job: Job) -> Checkpoint | None:
     folders.fetch(job.tokenized, work / "tokenized")
     folders.fetch(job.base_model, work / "base-model")
     return checkpoint
+
+
+def refuse_other_precision(checkpoint: Checkpoint, bf16: bool) -> None:
+    """Raise InputError when `precision: auto` is not here what it was where training began."""
+    names = {True: "bf16", False: "fp32"}
+    before = checkpoint.manifest["bf16"]
+    if before != bf16:
+        raise InputError(
+            f"training.precision is auto, which was {names[before]} for the checkpoint "
+            f"{checkpoint.uri} and is {names[bf16]} on this machine. Run it where it began, or set "
+            f"training.precision to {names[bf16]}, which begins anew."
+        )
 
 
 def convert(folder: Path, step: int) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_model
+from safetensors.torch import load_file, save_model
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -18,6 +18,8 @@ from components.finetune_model.job import Job
 from components.finetune_model.settings import TrainingSettings
 from components.problem_types import ProblemType
 from serving.errors import InputError
+
+ADAPTERS = "adapter_model.safetensors"
 
 
 def write_initial(work: Path, job: Job) -> None:
@@ -74,17 +76,27 @@ def read_whole(best: Path, initial: Path) -> PreTrainedModel:
         dtype="float32",
         output_loading_info=True,
     )
-    absent = sorted(map(str, info["missing_keys"]))
+    absent = set(map(str, info["missing_keys"]))
+    if adapters:
+        from peft import (
+            PeftConfig,
+            get_peft_model,
+            get_peft_model_state_dict,
+            set_peft_model_state_dict,
+        )
+
+        model = get_peft_model(model, PeftConfig.from_pretrained(str(best)))
+        trained = load_file(best / ADAPTERS)
+        absent |= get_peft_model_state_dict(model).keys() - trained.keys()
     if absent:
         raise InputError(
-            f"the trained weights lack {', '.join(absent[:3])}: under this ZeRO stage the head "
-            "could not be gathered, and it would be loaded with random values. Use a lower "
+            f"the trained weights lack {', '.join(sorted(absent)[:3])}: under this ZeRO stage they "
+            "could not be gathered, and would be loaded with random values. Use a lower "
             "training.zero_stage."
         )
     if adapters:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(best)).merge_and_unload()
+        set_peft_model_state_dict(model, trained)
+        model = model.merge_and_unload()
     return model  # type: ignore[no-any-return]  # transformers' from_pretrained is untyped
 
 
@@ -108,12 +120,11 @@ def build(
         label2id={label: index for index, label in enumerate(labels)},
         problem_type=problem,
     )
-    # Decoders come without one, and find a text's last token by it.
-    if getattr(config, "pad_token_id", None) is None:
-        config.pad_token_id = tokenizer.pad_token_id
+    # Rows are padded with it, and decoders find a text's last token by it.
+    config.pad_token_id = tokenizer.pad_token_id
     if not any(folder.glob("*.safetensors")):
         config.vocab_size = len(tokenizer)
-        for name in ("pad_token_id", "bos_token_id", "eos_token_id"):
+        for name in ("bos_token_id", "eos_token_id"):
             setattr(config, name, getattr(tokenizer, name))
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
         return model
@@ -173,12 +184,22 @@ def choose_head(model: PreTrainedModel, settings: TrainingSettings) -> None:
                 f"training.head is mlp, but transformers' {kind} classifier has one linear layer "
                 "after its body. Set training.head to linear."
             )
-        model._init_weights(hidden)
+        _start_anew(model, hidden)
     elif hidden is not None and not pooled:
         raise InputError(
             f"training.head is linear, but transformers' {kind} classifier always has a hidden "
             "layer that the base model does not bring. Set training.head to mlp."
         )
+    body = f"{model.base_model_prefix}."
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, nn.Linear)}
+    _start_anew(model, [layers[name] for name in layers if not name.startswith(body)][-1])
+
+
+def _start_anew(model: PreTrainedModel, layer: nn.Linear) -> None:
+    # Marked as read from a file, a weight would be left as it is.
+    for weight in layer.parameters():
+        weight._is_hf_initialized = False  # type: ignore[attr-defined]  # transformers' own mark
+    model._init_weights(layer)
 
 
 def _has(model: PreTrainedModel, name: str) -> bool:

@@ -59,16 +59,22 @@ def losses(
 def scores(
     problem: ProblemType, logits: npt.NDArray[np.float32], labels: npt.NDArray[Any]
 ) -> dict[str, float]:
-    """Accuracy and macro F1; for several labels a row a class applies above 0.5 and accuracy is
-    that of whole rows; none for a regression, whose loss is its mean squared error."""
+    """Mean loss without weights and smoothing, accuracy and macro F1.
+
+    For several labels a row a class applies above 0.5 and accuracy is that of whole rows. For a
+    regression the loss, its mean squared error, is the only score.
+    """
     from sklearn.metrics import accuracy_score, f1_score
 
+    each = losses(problem, torch.from_numpy(logits), torch.from_numpy(labels))
+    loss = {"loss": each.double().mean().item()}
     if problem == "regression":
-        return {}
+        return loss
     several = problem == "multi_label_classification"
     truth: Any = labels.astype(np.int64)
     predicted: Any = (logits > 0).astype(np.int64) if several else np.argmax(logits, axis=-1)
     return {
+        **loss,
         "accuracy": float(accuracy_score(truth, predicted)),
         "macro_f1": float(f1_score(truth, predicted, average="macro", zero_division=0)),
     }

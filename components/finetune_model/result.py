@@ -23,11 +23,6 @@ SECONDS_BETWEEN_TRIES = 5.0
 
 def publish_result(work: Path, job: Job, state: TrainerState, processes: int) -> None:
     """Write `job.result` from `work/best`, then delete the training's checkpoints."""
-    if not (work / "best").is_dir():
-        raise InputError(
-            "no evaluation gave a score that is a number, so there is no "
-            "best model. Lower training.learning_rate or choose another training.best_metric."
-        )
     output = work / "output"
     write_release(work / "best", work / "initial", output)
     shutil.copy(work / "training.jsonl", output / "training.jsonl")

@@ -1,8 +1,11 @@
 """Hyperparameters of fine-tuning, checked before anything starts."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+QUANTITY = r"^\d+(\.\d+)?([KMGTPE]i|[numkMGTPE])?$"
+"""Of cores, bytes or devices, as Kubernetes writes it."""
 
 
 class LoraSettings(BaseModel):
@@ -22,24 +25,27 @@ class ClusterSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     namespace: str
-    runtime: str = "torch-distributed"
-    """A runtime that starts torchrun: Trainer's own, or `finegate` of k8s/training."""
-    runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "ClusterTrainingRuntime"
+    runtime: str = "finegate"
+    """The runtime whose pods train; `finegate` is that of k8s/training."""
+    runtime_kind: Literal["ClusterTrainingRuntime", "TrainingRuntime"] = "TrainingRuntime"
     """`TrainingRuntime` is one in the job's namespace, as `finegate` is."""
+    image: str | None = None
+    """finegate's trainer, for a runtime that brings another image, as Trainer's own
+    `torch-distributed` does; unset takes the runtime's."""
     nodes: int = Field(default=1, ge=1)
     processes_per_node: int = Field(default=1, ge=1)
     """One a GPU."""
-    resources: dict[str, str] = {}
+    resources: dict[str, Annotated[str, Field(pattern=QUANTITY)]] = {}
     """Of a node, such as `nvidia.com/gpu: "8"`; requests and limits alike."""
     secret: str | None = None
-    """A Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; unset leaves them to the pod's
-    role."""
+    """A Secret with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if they are temporary,
+    AWS_SESSION_TOKEN; unset leaves them to the pod's role."""
 
 
 class TrainingSettings(BaseModel):
     """Settings of finetune_model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: float = Field(default=3.0, gt=0)
     learning_rate: float = Field(default=5e-5, gt=0, lt=1)
@@ -63,8 +69,8 @@ class TrainingSettings(BaseModel):
     early_stopping: int | None = Field(default=None, ge=1)
     """Stop after this many evaluations in a row without a better score."""
     head: Literal["linear", "mlp"] | None = None
-    """`linear` starts only the last layer anew, `mlp` the hidden layer before it too; unset is what
-    the architecture brings."""
+    """`linear` starts only the last layer anew, `mlp` the hidden layer before it too; unset starts
+    what the base model does not bring for as many labels."""
     frozen_layers: int = Field(default=0, ge=0)
     """Keep the embeddings and this many layers, counted from the input, as the base model has
     them."""
@@ -94,6 +100,11 @@ class TrainingSettings(BaseModel):
     def _fits_together(self) -> "TrainingSettings":
         if self.offload and self.zero_stage == 0:
             raise ValueError("offload needs zero_stage 1, 2 or 3: ZeRO-0 has nothing to move")
+        if self.lora is not None and self.frozen_layers:
+            raise ValueError(
+                f"frozen_layers is {self.frozen_layers}, but lora trains adapters on all layers "
+                "and none of the base model's own weights; leave one of the two out"
+            )
         if self.early_stopping is not None and self.early_stopping >= self.evaluations:
             raise ValueError(
                 f"early_stopping is {self.early_stopping}, but there are {self.evaluations} "

@@ -1,5 +1,6 @@
 """How fast training is: rows, tokens and floating-point operations a second, and memory."""
 
+import re
 import resource
 import time
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ PEAK_BF16 = {
     "A10": 125e12,
     "B200": 2250e12,
 }
-"""Dense bf16 FLOP/s by a part of the device's name, from NVIDIA's data sheets."""
+"""Dense bf16 FLOP/s by words of the device's name, from NVIDIA's data sheets."""
 
 
 def flops_a_token(model: PreTrainedModel) -> float:
@@ -53,8 +54,14 @@ def peak_flops(device: torch.device) -> float | None:
     """The device's dense bf16 peak in FLOP/s; None for a CPU or a device that is not listed."""
     if device.type != "cuda":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_BF16.items() if part in name), None)
+    return named_peak(torch.cuda.get_device_name(device))
+
+
+def named_peak(name: str) -> float | None:
+    """The peak of the device that NVIDIA calls so; None when it is not listed."""
+    # Whole words: an L40 is no L4, an A10G no A10.
+    found = (peak for words, peak in PEAK_BF16.items() if re.search(rf"\b{words}\b", name))
+    return next(found, None)
 
 
 class Meter:

@@ -1,6 +1,7 @@
 """The Trainer with our batches, our loss, and checkpoints that a killed run goes on from."""
 
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -134,11 +135,20 @@ class CheckpointingTrainer(Trainer):
 
     def evaluate(self, *arguments: Any, **named: Any) -> dict[str, float]:
         with self._meter.paused():
-            return super().evaluate(*arguments, **named)
+            metrics: dict[str, float] = super().evaluate(*arguments, **named)
+        if not math.isfinite(metrics["eval_loss"]):
+            raise InputError(
+                f"the validation loss is NaN or infinite at step {self.state.global_step}: the "
+                "model's answer to some row overflows. Lower training.learning_rate, raise "
+                "training.warmup, or set training.precision to fp32."
+            )
+        return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
         best = super()._determine_best_metric(metrics, trial)
         if best:
+            # transformers sets it only where it saves by itself.
+            self.state.best_global_step = self.state.global_step
             self._save_best()
         return best
 
@@ -206,7 +216,9 @@ class CheckpointingTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         optimizer = super().create_optimizer(model)
-        self._decays = [group["weight_decay"] for group in optimizer.param_groups]
+        # DeepSpeed drops empty groups: of adapters, none is a bias or a norm.
+        groups = [group for group in optimizer.param_groups if group["params"]]
+        self._decays = [group["weight_decay"] for group in groups]
         return optimizer
 
     def _prepare_for_training(self, *arguments: Any, **named: Any) -> Any:

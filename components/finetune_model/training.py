@@ -24,7 +24,7 @@ from components.finetune_model.checkpoints import Uploads
 from components.finetune_model.curves import Curves
 from components.finetune_model.deepspeed_config import deepspeed_config
 from components.finetune_model.exposition import Exposition
-from components.finetune_model.hardware import bf16_available, rows_and_accumulation
+from components.finetune_model.hardware import computes_in_bf16, rows_and_accumulation
 from components.finetune_model.inputs import fetch_inputs, is_universal
 from components.finetune_model.job import Job
 from components.finetune_model.model import load_initial, write_initial
@@ -143,7 +143,11 @@ def build_trainer(
         uploads=Uploads(
             job.checkpoints,
             settings.keep_checkpoints,
-            {"kind": "checkpoint", "processes": dist.get_world_size()},
+            {
+                "kind": "checkpoint",
+                "processes": dist.get_world_size(),
+                "bf16": computes_in_bf16(settings),
+            },
             attempt=attempt[0],
             machine=int(os.environ["GROUP_RANK"]),
             machines=dist.get_world_size() // int(os.environ["LOCAL_WORLD_SIZE"]),
@@ -195,7 +199,7 @@ def training_arguments(
     universal: bool = False,
 ) -> TrainingArguments:
     """The Trainer's arguments for this many processes and `steps` optimizer steps in all."""
-    bf16 = settings.precision == "bf16" or (settings.precision == "auto" and bf16_available())
+    bf16 = computes_in_bf16(settings)
     rows, accumulation = rows_and_accumulation(settings, world_size)
     return TrainingArguments(
         output_dir=str(work / "trainer"),

@@ -1,6 +1,7 @@
 """What ends a training that is no defect of ours: said with its remedy."""
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,7 @@ from safetensors import SafetensorError
 from components.finetune_model.settings import TrainingSettings
 from serving.errors import InputError
 
-_CPU_ALLOCATION = ("can't allocate memory", "not enough memory")
+_CPU_ALLOCATION = ("can't allocate memory", "not enough memory", os.strerror(errno.ENOMEM))
 _DISK_FULL = (
     "No space left on device",
     # what torch.save says of it, by where the writing failed
@@ -26,8 +27,9 @@ def explained(settings: TrainingSettings) -> Iterator[None]:
     """Turn out-of-memory and disk-full errors into InputError; others pass through."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise InputError(out_of_memory(settings, str(error).split(". ")[0])) from error
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        cause = str(error).split(". ")[0] or type(error).__name__
+        raise InputError(out_of_memory(settings, cause)) from error
     except (RuntimeError, OSError, SafetensorError) as error:
         if any(text in str(error) for text in _CPU_ALLOCATION):
             raise InputError(out_of_memory(settings, str(error))) from error

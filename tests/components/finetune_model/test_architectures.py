@@ -1,6 +1,9 @@
 """Encoders and decoders, from scratch and tiny: each trains and reloads with plain transformers."""
 
 import json
+import math
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,18 +15,28 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, Qwen2Tokenizer
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Qwen2Tokenizer,
+)
 
-from components import folders, processes
+from components import folders, processes, storage
 from components.download_model.architecture import write_config
+from components.finetune_model import result
 from components.finetune_model.finetuning import plan
+from components.finetune_model.job import Job
+from components.finetune_model.model import ADAPTERS, read_whole
 from components.finetune_model.settings import TrainingSettings
 from components.finetune_model.training import train
 from components.tokenize_dataset.settings import TokenizationSettings, VocabularySettings
 from components.tokenize_dataset.tokens import encoder_for
 from serving.classifier import Classifier
 from serving.errors import InputError
+from tests.components.finetune_model.step_process import EVERY_STEP
+from tests.components.finetune_model.test_finetuning import publish
 from tests.conftest import WORDS, hotel_rows, write_tokens
 
 LABELS = list(WORDS)
@@ -72,6 +85,7 @@ def _one_process(s3: dict[str, str]) -> Iterator[None]:
             "WORLD_SIZE": 1,
             "LOCAL_WORLD_SIZE": 1,
             "GROUP_RANK": 0,
+            "OMP_NUM_THREADS": 1,  # else accelerate sets two, which wait for each other
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
         }.items():
@@ -141,6 +155,7 @@ def trained(
     )
     work = tmp_path / "work"
     work.mkdir()
+    job.write(work)
     train(work, job)
     folders.fetch(job.result, tmp_path / "result")
     return tmp_path / "result"
@@ -181,6 +196,79 @@ def test_adapters_are_merged_into_the_weights(store: str, tmp_path: Path) -> Non
     assert "score.weight" in changed
     assert "model.layers.0.self_attn.q_proj.weight" in changed
     assert "model.embed_tokens.weight" not in changed
+    best = tmp_path / "work" / "best"
+    adapters = load_file(best / ADAPTERS)
+    for part in ("score", "layers.0.self_attn.q_proj.lora_A"):
+        present = {name: weight for name, weight in adapters.items() if part not in name}
+        save_file(present, best / ADAPTERS)
+        with pytest.raises(InputError, match=f"lack .*{part}.*could not be gathered"):
+            read_whole(best, tmp_path / "work" / "initial")
+
+
+def loss_of(folder: Path, rows: Path) -> float:
+    """The mean loss of a model over tokenized rows, as plain transformers computes it."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    table = pq.read_table(rows, columns=["input_ids", "labels"]).to_pylist()
+    with torch.no_grad():
+        found = [
+            model(input_ids=torch.tensor([ids]), labels=torch.tensor([label])).loss.item()
+            for ids, label in map(dict.values, table)
+        ]
+    return float(np.mean(found))
+
+
+def test_the_best_evaluation_is_published_by_a_training_that_was_resumed_too(
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of adapters under ZeRO-3, which are one parameter group."""
+    monkeypatch.setattr(result, "clear", lambda prefix: None)
+    given: dict[str, Any] = {"lora": {"rank": 4}, "zero_stage": 3, "class_weights": "balanced"}
+    given |= {"label_smoothing": 0.1, "best_metric": "loss", "evaluations": 4, "epochs": 2}
+    given |= {"learning_rate": 0.3, "warmup": 0.95, "checkpoint_minutes": EVERY_STEP}
+    folder = trained(store, tmp_path, "llama", **given)
+    points = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
+    scored = {point["step"]: point["eval_loss"] for point in points if "eval_loss" in point}
+    best = min(scored, key=lambda step: scored[step])
+    assert best < max(scored)
+    job = Job.read(tmp_path / "work")
+    summary = folders.existing(job.result)["summary"]
+    assert summary["best_step"] == best
+    assert isinstance(summary["best_step"], int)
+    assert all(math.isfinite(value) for value in summary.values())
+    [rows] = (tmp_path / "tokens" / "validation.parquet").glob("*.parquet")
+    assert loss_of(folder, rows) == pytest.approx(scored[best], rel=1e-4)
+
+    storage.delete(f"{job.result}/{key}" for key in storage.list_keys(job.result))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train(tmp_path / "work", job)
+    [resumed] = re.findall(r"going on from step (\d+)", capsys.readouterr().out)
+    assert int(resumed) > best
+    assert folders.existing(job.result)["summary"]["best_step"] == best
+    folders.fetch(job.result, tmp_path / "again")
+    assert loss_of(tmp_path / "again", rows) == pytest.approx(scored[best], rel=1e-4)
+
+
+def test_a_validation_loss_of_nan_is_told_with_its_step(
+    store: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    """One token, in one row of the validation split, overflows in the first LayerNorm."""
+    base = Path(shutil.copytree(tiny_model, tmp_path / "base"))
+    tensors = load_file(base / "model.safetensors")
+    token = AutoTokenizer.from_pretrained(base).convert_tokens_to_ids("好")
+    tensors["bert.embeddings.word_embeddings.weight"][token] = 3e38
+    tensors["bert.embeddings.word_embeddings.weight"][token, ::2] *= -1
+    save_file(tensors, base / "model.safetensors", {"format": "pt"})
+    rows = hotel_rows(320)
+    rows[300] = (f"{rows[300][0]} 好", rows[300][1])
+    inputs = publish(store, base, tmp_path, pd.DataFrame(rows, columns=["text", "label"]))
+    job = plan(store, *inputs, TrainingSettings(epochs=2, precision="fp32", evaluations=2))
+    work = tmp_path / "work"
+    work.mkdir()
+    with pytest.raises(InputError, match="validation loss is NaN or infinite at step 8"):
+        train(work, job)
 
 
 def test_frozen_layers_stay_and_the_others_learn(store: str, tmp_path: Path) -> None:
