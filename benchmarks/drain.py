@@ -5,8 +5,8 @@
 Each time a server is started, REST clients (kept connections and new ones), gRPC clients and one
 request of a thousand texts keep it busy, and SIGTERM comes at a random moment. A request is lost
 when its connection breaks after it was sent, or when the answer is anything but 200. What cannot
-connect any more was not accepted and can be sent elsewhere; over gRPC that is UNAVAILABLE, which
-clients repeat.
+connect any more was not accepted and can be sent elsewhere; so can what the server says over gRPC
+that it did not take.
 """
 
 import argparse
@@ -18,14 +18,16 @@ from collections import Counter
 from pathlib import Path
 
 import grpc
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from benchmarks.endpoint import NAME, Endpoint, bodies, save_model, serving
+from benchmarks.endpoint import Endpoint, bodies, grpc_request, save_model, serving
 from benchmarks.open_loop import REFUSED, Connection
 from benchmarks.results import at_least, at_most, finish, show
 
 Outcomes = Counter[str]
+
+NOT_TAKEN = ("did not take the call", "failed to connect")
+"""What gRPC says of a call that no server has: ours, and gRPC itself."""
 
 
 def main() -> None:
@@ -99,11 +101,7 @@ async def _bulk(endpoint: Endpoint, outcomes: Outcomes) -> None:
 
 
 async def _rpc(endpoint: Endpoint, outcomes: Outcomes) -> None:
-    contents = pb.InferTensorContents(bytes_contents=[b"w1 w2 w3"])
-    tensor = pb.ModelInferRequest.InferInputTensor(
-        name="text", datatype="BYTES", shape=[1], contents=contents
-    )
-    asked = pb.ModelInferRequest(model_name=NAME, inputs=[tensor])
+    asked = grpc_request("w1 w2 w3")
     async with grpc.aio.insecure_channel(f"127.0.0.1:{endpoint.grpc_port}") as channel:
         stub = GRPCInferenceServiceStub(channel)
         while True:
@@ -111,10 +109,13 @@ async def _rpc(endpoint: Endpoint, outcomes: Outcomes) -> None:
                 await stub.ModelInfer(asked)
                 outcomes["gRPC OK"] += 1
             except grpc.aio.AioRpcError as error:
-                if error.code() == grpc.StatusCode.UNAVAILABLE:
+                says = error.details() or ""
+                if any(each in says for each in NOT_TAKEN):
                     outcomes["gRPC refused"] += 1
                     return
-                outcomes[f"gRPC {error.code().name}"] += 1
+                outcomes[f"gRPC {error.code().name}: {says[:60]}"] += 1
+                if error.code() == grpc.StatusCode.UNAVAILABLE:
+                    return
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import torch
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from prometheus_client.parser import text_string_to_metric_families
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertTokenizer
 
@@ -63,6 +64,15 @@ def bodies(count: int, texts: int, seed: int = 0) -> Iterator[bytes]:
 
 def _text(chance: random.Random) -> str:
     return " ".join(chance.choices(WORDS, k=chance.randint(8, 58)))
+
+
+def grpc_request(text: str) -> pb.ModelInferRequest:
+    """A request over gRPC for one text."""
+    contents = pb.InferTensorContents(bytes_contents=[text.encode()])
+    tensor = pb.ModelInferRequest.InferInputTensor(
+        name="text", datatype="BYTES", shape=[1], contents=contents
+    )
+    return pb.ModelInferRequest(model_name=NAME, inputs=[tensor])
 
 
 @dataclass(frozen=True)

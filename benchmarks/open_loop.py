@@ -85,7 +85,6 @@ async def open_loop(
     """`rate` requests a second at random times (Poisson), however many are unanswered."""
     outcomes: list[Outcome] = []
     free: list[Connection] = []
-    tasks: set[asyncio.Task[None]] = set()
     chance = np.random.default_rng(0)
     given, due = cycle(bodies), time.perf_counter()
     end = due + seconds
@@ -96,14 +95,12 @@ async def open_loop(
         outcomes.append(Outcome(status, time.perf_counter() - due))
         free.append(connection)
 
-    while due < end:
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        while due <= time.perf_counter() and due < end:
-            task = asyncio.create_task(ask(due))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            due += chance.exponential(1 / rate)
-    await asyncio.gather(*tasks)
+    async with asyncio.TaskGroup() as asking:
+        while due < end:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            while due <= time.perf_counter() and due < end:
+                asking.create_task(ask(due))
+                due += chance.exponential(1 / rate)
     for connection in free:
         connection.close()
     return outcomes

@@ -71,6 +71,7 @@ def main() -> None:
             at_least("accepted rate / capacity", len(accepted) / given.seconds / capacity, 0.5),
             at_most("neither accepted nor shed", len(overload) - len(accepted) - len(shed), 0),
             at_most("health p99, ms", 1000 * p(health, 0.99), 50),
+            at_most("health, not 200", sum(each.status != 200 for each in health), 0),
             at_most("memory growth in the second half, MB", (half[-1] - half[0]) / 2**20, 10),
             at_most("p99 after / before", p(after, 0.99) / p(unloaded, 0.99), 1.5),
         ],
@@ -87,11 +88,12 @@ async def _overload(
 ) -> tuple[list[Outcome], list[Outcome], list[int]]:
     health: list[Outcome] = []
     rss: list[int] = []
+    over = asyncio.Event()
 
     async def watch() -> None:
         url = f"http://127.0.0.1:{endpoint.port}/v2/models/bench/ready"
         async with httpx.AsyncClient(timeout=60) as client:
-            while True:
+            while not over.is_set():
                 began = time.perf_counter()
                 answer = await client.get(url)
                 health.append(Outcome(answer.status_code, time.perf_counter() - began))
@@ -100,7 +102,8 @@ async def _overload(
 
     watching = asyncio.create_task(watch())
     outcomes = await open_loop(endpoint.port, endpoint.path, asked, rate, seconds)
-    watching.cancel()
+    over.set()
+    await watching
     return outcomes, health, rss
 
 
