@@ -24,7 +24,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile  # a file shares what its tests make once
 
 # What the benchmarks are measured against; benchmarks/README.md says how to run them.
 bench: .venv/installed
