@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 import os
 import random
 import re
@@ -22,7 +23,7 @@ from components import promotions, storage
 from pipelines import object_store
 from pipelines.compile import COMPILED
 from pipelines.progress import STEPS
-from tests.conftest import hotel_rows
+from tests.conftest import WORDS, hotel_rows
 from tests.pipelines.launcher import Cluster
 
 CONFIG = {
@@ -45,6 +46,16 @@ CONFIG = {
         # The suite may share its cores; the latency budget is the quickstart's business.
         "serving": {"rows": 8, "p99_ms": 30000},
     },
+}
+
+
+DECODER = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 128,
 }
 
 
@@ -154,19 +165,31 @@ def test_the_first_run_prints_verdict_report_curl_and_the_endpoints_answer(
 
 
 def test_the_kfp_artifacts_hold_metrics_confusion_matrix_and_report(laptop: Laptop) -> None:
-    [outputs] = laptop.home.glob(".finegate/runs/*/artifacts/*/evaluate-model/executor_output.json")
-    artifacts = json.loads(outputs.read_text())["artifacts"]
-    metrics = artifacts["metrics"]["artifacts"][0]["metadata"]
+    artifacts = {}
+    for step in ("finetune-model", "evaluate-model"):
+        [outputs] = laptop.home.glob(f".finegate/runs/*/artifacts/*/{step}/executor_output.json")
+        artifacts |= {step: json.loads(outputs.read_text())["artifacts"]}
+    training, metrics = (
+        artifacts[step]["metrics"]["artifacts"][0]["metadata"] for step in artifacts
+    )
     assert {"accuracy", "macro_f1", "precision_praise", "recall_blame", "f1_neutral"} <= set(
         metrics
     )
-    confusion = artifacts["classification"]["artifacts"][0]["metadata"]["confusionMatrix"]
-    assert len(confusion["rows"]) == 3
+    scores = {"loss", "eval_loss", "eval_accuracy", "eval_macro_f1"}
+    rates = {"train_runtime", "rows_per_second", "tokens_per_second", "memory_gib"}
+    assert scores | rates | {"steps", "best_step"} <= set(training)
+    for name, value in training.items():
+        assert isinstance(value, int | float), f"{name} is {value!r}"
+        assert math.isfinite(value), f"{name} is {value}"
+    assert 0 < training["best_step"] <= training["steps"]
+    confusion = artifacts["evaluate-model"]["classification"]["artifacts"][0]["metadata"]
+    assert len(confusion["confusionMatrix"]["rows"]) == 3
     [page] = laptop.home.glob(".finegate/runs/*/artifacts/*/report-run/page")
     assert b"<svg" in page.read_bytes()
 
 
-def test_the_endpoint_equals_the_transformers_pipeline_on_the_release(laptop: Laptop) -> None:
+def assert_answers_as_transformers(laptop: Laptop) -> None:
+    """The endpoint's named probabilities are those of the pipeline on the champion's folder."""
     texts = [text for text, _ in hotel_rows(200, seed=9)]
     folder = laptop.home / ".finegate/endpoints/hotels/current"
     theirs = pipeline(
@@ -175,10 +198,15 @@ def test_the_endpoint_equals_the_transformers_pipeline_on_the_release(laptop: La
     answer = httpx.post(laptop.url, json={"instances": texts}, timeout=60).json()
     for prediction, expected in zip(answer["predictions"], theirs(texts), strict=True):
         scores = {each["label"]: each["score"] for each in prediction["scores"]}
+        assert scores.keys() == WORDS.keys()
         assert prediction["label"] == expected[0]["label"]
         assert scores == {
             each["label"]: pytest.approx(each["score"], abs=1e-5) for each in expected
         }
+
+
+def test_the_endpoint_equals_the_transformers_pipeline_on_the_release(laptop: Laptop) -> None:
+    assert_answers_as_transformers(laptop)
 
 
 def test_the_compiled_pipeline_without_a_shared_disk_ends_in_the_same_release(
@@ -250,19 +278,23 @@ def test_a_sabotaged_candidate_is_rejected_and_the_champion_answers_on(laptop: L
     assert "rejected" in laptop.finegate("status").stdout
 
 
-def test_a_better_candidate_replaces_the_champion_and_a_rollback_brings_it_back(
+def test_a_decoder_replaces_the_encoder_as_champion_and_a_rollback_brings_that_back(
     laptop: Laptop,
 ) -> None:
     first = laptop.champion()
     with Traffic(laptop.url) as traffic:
-        ended = laptop.run("training.epochs=8")
+        ended = laptop.run(
+            f"base_model.architecture={json.dumps(DECODER)}",
+            *("training.epochs=8", "training.learning_rate=5e-3", "training.lora={rank: 32}"),
+        )
         assert ended.returncode == 0, ended.stdout + ended.stderr
         second = laptop.champion()
     assert traffic.failures == []
     assert list(dict.fromkeys(traffic.versions)) == [first, second]
-    for step in ("download_dataset", "validate_dataset", "tokenize_dataset"):
+    for step in ("download_dataset", "validate_dataset"):
         assert f"{step}: cached" in ended.stdout
     assert "finetune_model: training" in ended.stdout
+    assert_answers_as_transformers(laptop)
 
     history = laptop.finegate("history", "hotels").stdout
     assert first in history

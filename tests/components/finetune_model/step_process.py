@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -48,7 +49,9 @@ class Step:
 
     def family(self) -> dict[str, list[psutil.Process]]:
         """The running processes: the step itself, launcher, ranks."""
-        found: dict[str, list[psutil.Process]] = {"step": [], "launcher": [], "rank": []}
+        found: dict[str, list[psutil.Process]] = {
+            name: [] for name in ("step", "launcher", "rank 0", "rank 1")
+        }
         with contextlib.suppress(psutil.NoSuchProcess):
             step = psutil.Process(self.process.pid)
             found["step"] = [step]
@@ -58,20 +61,27 @@ class Step:
                     if "components.finetune_model.launcher" in command:
                         found["launcher"].append(child)
                     elif "components.finetune_model" in command:
-                        found["rank"].append(child)
+                        found[f"rank {child.environ()['LOCAL_RANK']}"].append(child)
         return found
 
-    def kill(self, whom: str) -> None:
-        """SIGKILL to a rank, the launcher or all; to the step where that one does not run yet."""
+    def kill(self, *preferred: str) -> str:
+        """SIGKILL to the first of `preferred` that runs; returns which. Nothing may outlive it.
+
+        "group" is step, launcher and ranks at once, by their process groups.
+        """
         family = self.family()
         everyone = [each for group in family.values() for each in group]
-        victims = everyone if whom == "all" else (family[whom] or family["step"])[-1:]
-        for victim in victims:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                victim.kill()
+        whom = next(each for each in preferred if each == "group" or family[each])
+        if whom == "group":
+            for each in everyone:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(os.getpgid(each.pid), signal.SIGKILL)
+        else:
+            family[whom][0].kill()
         assert self.process.wait(60) != 0
         _, alive = psutil.wait_procs(everyone, timeout=30)
         assert alive == [], "a process outlived the one that started it"
+        return whom
 
     def wait(self) -> None:
         assert self.process.wait(240) == 0, self.output
@@ -104,6 +114,12 @@ class Step:
         """Steps whose checkpoints are on S3, since the last start."""
         return [int(n) for n in re.findall(r"checkpoint (\d+) is on S3", self.output)]
 
+    def complete(self) -> list[str]:
+        """The checkpoints on S3 that a training could go on from, by their names."""
+        prefix = self.job.checkpoints
+        names = storage.list_folders(prefix)
+        return sorted(n for n in names if folders.manifest_of(f"{prefix}/{n}") is not None)
+
     def resumed_from(self) -> list[int]:
         """The step that the last start went on from."""
         return [int(n) for n in re.findall(r"going on from step (\d+)", self.output)]
@@ -118,13 +134,9 @@ class Step:
 
 
 def difference(one: dict[str, Any], other: dict[str, Any]) -> float:
-    """The largest difference of any weight; key biases have no gradient but rounding noise."""
-    assert one.keys() == other.keys()
-    return max(
-        float(np.abs(one[name] - other[name]).max())
-        for name in one
-        if not name.endswith("key.bias")
-    )
+    """The largest difference of any weight; NaN where one of them is NaN."""
+    assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
+    return float(np.max([np.abs(one[name] - other[name]).max() for name in one]))
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 
-from components import folders, storage
+from components import folders
 from components.finetune_model.batches import GlobalBatches, TokenRows
 from components.finetune_model.finetuning import plan
 from components.finetune_model.model import read_whole
@@ -52,8 +52,7 @@ def test_a_loss_of_nan_is_told_with_the_step_where_it_began_and_the_checkpoint_b
     assert step.process.wait(120) == 1
     assert f"the training loss became NaN or infinite at step {began}." in step.output
     assert folders.manifest_of(step.job.result) is None
-    names = storage.list_folders(step.job.checkpoints)
-    complete = [n for n in names if folders.manifest_of(f"{step.job.checkpoints}/{n}")]
+    complete = step.complete()
     assert complete
     assert all(int(name.split("-")[0]) < began for name in complete)
 
