@@ -48,10 +48,19 @@ def without_key_biases(weights: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("zero_stage", "legs"), [(0, (2, 1)), (1, (2, 1, 2)), (2, (1, 2)), (3, (2, 1, 2))]
+    ("zero_stage", "offload", "legs"),
+    [
+        (0, False, (2, 1)),
+        (1, False, (2, 1, 2)),
+        (2, False, (1, 2)),
+        (2, True, (2,)),
+        (3, False, (2, 1, 2)),
+        (3, True, (2,)),
+    ],
 )
 def test_two_processes_train_what_one_does_and_each_goes_on_with_what_the_other_began(
     zero_stage: int,
+    offload: bool,
     legs: tuple[int, ...],
     store: str,
     inputs: tuple[str, str],
@@ -65,6 +74,7 @@ def test_two_processes_train_what_one_does_and_each_goes_on_with_what_the_other_
         given = {
             **GIVEN,
             "zero_stage": zero_stage,
+            "offload": offload,
             "processes": processes,
             "rows_per_device": 8 if number else 32,
             "checkpoint_minutes": 60 if last else EVERY_STEP,
