@@ -5,8 +5,10 @@ import math
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from functools import partial
 
 from serving import metrics
 from serving.classifier import Classifier, Floats
@@ -82,11 +84,15 @@ class Batcher:
             self._live.add(job)
         metrics.WAITING.inc(len(texts))
         self._arrivals.put(job)
-        # The planner is told of a cancelled job by seeing it arrive again.
-        job.future.add_done_callback(
-            lambda done: self._arrivals.put(job) if done.cancelled() else None
-        )
+        # Weak: a cycle would keep texts and answers until the garbage collector comes.
+        job.future.add_done_callback(partial(self._cancelled, weakref.ref(job)))
         return job.future
+
+    def _cancelled(self, reference: weakref.ref[Job], done: Future[Classified]) -> None:
+        """Tell the planner of a cancelled job by letting it arrive again."""
+        job = reference()
+        if done.cancelled() and job is not None:
+            self._arrivals.put(job)
 
     def check_room(self, texts: int = 1) -> None:
         """Raises OverloadedError when so many more texts would be refused now.

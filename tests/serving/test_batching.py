@@ -1,6 +1,8 @@
 import copy
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -406,3 +408,19 @@ def test_a_fault_of_a_worker_is_told_to_all_who_wait_and_to_all_who_come(
     for worker in batcher._workers:
         worker.join(30)
     assert not batcher.alive
+
+
+def test_what_was_answered_is_freed_without_the_garbage_collector(classifier: Classifier) -> None:
+    batcher = Batcher(classifier, 100)
+    gc.collect()
+    gc.disable()
+    try:
+        future = batcher.submit(["us"], None)
+        answered = weakref.ref(future)
+        future.result(30)
+        del future
+        batcher.submit(["us"], None).result(30)  # the worker holds on to its last batch alone
+        assert answered() is None
+    finally:
+        gc.enable()
+        batcher.close()
