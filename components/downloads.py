@@ -70,7 +70,7 @@ def download(
 
         def hashed(number: int) -> None:
             count = min(step, size - number * step)
-            if count:  # mapped, to be read where it lies: 512 MB came down in 0.69 s, else 0.75
+            if count:  # mapped, to be read where it lies, without a copy
                 with mmap(descriptor, count, access=ACCESS_READ, offset=number * step) as part:
                     digest.update(part)
             progress(count)

@@ -15,7 +15,7 @@ from serving.errors import InputError
 from serving.listener import bound
 
 # The predictor's image has none of these. A development environment has them all, and
-# transformers imports what it finds: 1.3 s and 120 MB that serving does not use.
+# transformers imports what it finds: time and memory for what serving does not use.
 TRAINING_LIBRARIES = ("accelerate", "boto3", "datasets", "deepspeed", "scipy", "sklearn")
 
 

@@ -24,7 +24,7 @@ POOLED = 256
 ENCODED_CHARACTERS = 1 << 14
 """Characters that are tokenized between two forward passes: those of several passes."""
 WAITING_CHARACTERS = 1 << 25
-"""Characters that may wait: some hundred MB with what is kept for each."""
+"""Characters that may wait: a bound on memory, since a text may have any number of them."""
 
 
 _WAKE = Job.of((), None, 0)

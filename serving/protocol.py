@@ -12,7 +12,7 @@ from serving.errors import InputError
 MAX_TEXTS = 10_000
 """Texts in one request."""
 MAX_CHARACTERS = 1_000_000
-"""Characters of one text. All are tokenized before the text is cut: 0.3 to 3 s for a million."""
+"""Characters of one text. All are tokenized before the text is cut, while others wait."""
 
 
 @dataclass(frozen=True)

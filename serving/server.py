@@ -72,7 +72,7 @@ class PredictorServer(ModelServer):
         config = uvicorn.Config(
             Application(predictor, self.dataplane),
             log_config=None,
-            access_log=False,  # a line a request costs a quarter of the rate
+            access_log=False,  # a line a request is felt in the rate
             lifespan="off",
             proxy_headers=False,  # nobody reads the client's address
             timeout_keep_alive=75,  # longer than the 60 s of usual load balancers

@@ -17,8 +17,7 @@ def deepspeed_config(
     zero: dict[str, Any] = {"stage": settings.zero_stage}
     if settings.zero_stage in (1, 2) and not on_gpu:
         # DeepSpeed 0.19 sums the whole bucket for either value, and copies it twice for true. It
-        # allocates the bucket in each step, a GB by default: a MiniLM's two processes peaked at
-        # 2.5 GB each with that, at 1.3 GB with 8 MB, in a sixth of the page faults.
+        # allocates the bucket in each step, a GB by default, whose pages are faulted in anew.
         zero |= {"reduce_scatter": False, "reduce_bucket_size": 1 << 22}
     if settings.zero_stage == 3:
         zero["stage3_gather_16bit_weights_on_model_save"] = True

@@ -66,8 +66,7 @@ def environment(processes: int) -> dict[str, str]:
     """Variables for each of `processes` training processes on this machine.
 
     More threads than the free cores make training many times slower. On a CPU glibc would give the
-    memory of every large tensor back and fault its pages in again: keeping it makes a training
-    step of a small BERT about twice as fast (benchmarks/README.md).
+    memory of every large tensor back and fault its pages in again, in every step.
     """
     variables = {"OMP_NUM_THREADS": str(max(1, available_cores() // processes))}
     if not torch.cuda.is_available():

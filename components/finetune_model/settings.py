@@ -77,7 +77,7 @@ class TrainingSettings(BaseModel):
     lora: LoraSettings | None = None
     """Train adapters and merge them into the weights at the end."""
     gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    """Recompute activations in the backward pass: less memory, for a second forward pass."""
     seed: int = 42
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto` is bf16 where the hardware computes in it."""

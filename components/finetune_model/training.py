@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from components.finetune_model.batches import GlobalBatches, TokenRows
+from components.finetune_model.checkpointing import CURVES, CheckpointingTrainer
 from components.finetune_model.checkpoints import Uploads
 from components.finetune_model.curves import Curves
 from components.finetune_model.deepspeed_config import deepspeed_config
@@ -32,7 +33,6 @@ from components.finetune_model.problem import best_metric, scores
 from components.finetune_model.result import publish_result
 from components.finetune_model.settings import TrainingSettings
 from components.finetune_model.throughput import Meter
-from components.finetune_model.trainer import CURVES, CheckpointingTrainer
 from components.problem_types import ProblemType
 from serving.errors import InputError
 

@@ -31,7 +31,7 @@ def one_engine(stage: int, *, bf16: bool) -> None:
     from components.finetune_model.settings import TrainingSettings
 
     rank, processes = dist.get_rank(), dist.get_world_size()
-    settings = TrainingSettings(zero_stage=stage, max_grad_norm=CLIPPED)  # type: ignore[arg-type]
+    settings = TrainingSettings(zero_stage=stage, max_grad_norm=CLIPPED)  # type: ignore[arg-type]  # 0 to 2
     config = deepspeed_config(settings, bf16=bf16, on_gpu=False)
     sizes = {"train_batch_size": 2 * processes, "train_micro_batch_size_per_gpu": 1}
     model = torch.nn.Linear(5, 3)
