@@ -174,7 +174,7 @@ class Batcher:
                     batch, tokens = self._pool.take(len(self._workers))
                     if batch:
                         self._running += 1
-                        alone = self._running == 1 and not self._pool
+                        alone = self._running == 1 and len(self._live) == 1 and not self._pool
                         metrics.BATCH_TOKENS.observe(tokens)
                         return batch, alone, began
                     if self._closing and not self._unread:

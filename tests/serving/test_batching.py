@@ -77,6 +77,31 @@ def test_lanes_share_the_work_and_a_lone_pass_takes_all_cores(classifier: Classi
     batcher.close()
 
 
+def test_a_pass_leaves_the_other_lane_to_a_request_that_came_meanwhile(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gated, encode = Lanes(classifier), classifier.encode
+    reading, read = threading.Event(), threading.Event()
+
+    def held(*texts: Sequence[str] | None) -> list[list[Encoded]]:
+        reading.set()
+        assert read.wait(30)
+        return encode(*texts)
+
+    monkeypatch.setattr(gated, "encode", held)
+    batcher = Batcher(gated, 100)
+    first = batcher.submit(["us"], None)
+    assert reading.wait(30)
+    second = batcher.submit(["a park"], None)
+    read.set()
+    assert gated.entered.acquire(timeout=30)
+    assert gated.entered.acquire(timeout=30)
+    gated.go.release(2)
+    assert [len(future.result(30).logits) for future in (first, second)] == [1, 1]
+    assert sorted(gated.lanes, key=str) == [0, 1]
+    batcher.close()
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_requests_of_all_sizes_are_answered_and_closing_waits_for_them(
     classifier: Classifier, lanes: int
