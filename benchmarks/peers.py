@@ -2,6 +2,11 @@
 
 import argparse
 import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +55,55 @@ def litserve_peer(folder: Path, port: int, threads: int) -> None:
     )  # fmt: skip
 
 
-def ceiling(folder: Path, texts: list[str], threads: int, seconds: float) -> float:
-    """Texts a second of a backend without a server: length-sorted batches, tokenizing included."""
-    import time
+def ceiling(
+    folder: Path, texts: list[str], threads: int, seconds: float, in_flight: Sequence[int]
+) -> dict[int, float]:
+    """Texts a second of a backend without a server, tokenizing included.
 
+    At 0 those of length-sorted batches, the most that the backend can do. At each other number of
+    `in_flight` those of a loop that has so many texts in hand: each lane takes its part of them as
+    they come, and the next when it has done those. No server that is asked by so many clients does
+    more.
+    """
     from serving.classifier import Classifier
 
     classifier = Classifier.load(folder, threads)
-    best = 0.0
-    classifier.classify(texts)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        began = time.perf_counter()
+    lanes = classifier.backend.lanes
+
+    def sorted_batches() -> None:
         rows = sorted(classifier.encoder.encode(texts), key=len)
         for start in range(0, len(rows), 32):
             inputs = classifier.encoder.pad(rows[start : start + 32])
             classifier.probabilities(classifier.backend.logits(inputs))
-        best = max(best, len(texts) / (time.perf_counter() - began))
-        began = time.perf_counter()
-        classifier.classify(texts)
-        best = max(best, len(texts) / (time.perf_counter() - began))
-    return best
+
+    def in_lanes(size: int) -> None:
+        def work(lane: int) -> None:
+            for start in range(lane * size, len(texts), lanes * size):
+                rows = classifier.encoder.encode(texts[start : start + size])
+                logits = classifier.logits(rows, lane if lanes > 1 else None)
+                classifier.probabilities(logits)
+
+        with ThreadPoolExecutor(lanes) as pool:
+            list(pool.map(work, range(lanes)))
+
+    loops: dict[int, list[Callable[[], object]]] = {
+        0: [sorted_batches, partial(classifier.classify, texts)],
+        **{count: [partial(in_lanes, max(1, count // lanes))] for count in in_flight},
+    }
+    return {
+        count: max(len(texts) / _seconds(loop, seconds) for loop in alternatives)
+        for count, alternatives in loops.items()
+    }
+
+
+def _seconds(loop: Callable[[], object], seconds: float) -> float:
+    """The fastest call of those that begin within `seconds`, after one that is not counted."""
+    loop()
+    fastest, end = math.inf, time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        loop()
+        fastest = min(fastest, time.perf_counter() - began)
+    return fastest
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import ctypes
 import faulthandler
+import gc
 import logging
 import math
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from serving.cores import available_cores
 from serving.errors import InputError
 from serving.listener import bound
+from serving.settings import OPENVINO, serving_settings
 
 # The predictor's image has none of these. A development environment has them all, and
 # transformers imports what it finds: time and memory for what serving does not use.
@@ -36,7 +38,7 @@ def main() -> None:
     limit_arenas(threads + 1)  # the lanes' and the event loop's
     os.environ["OMP_NUM_THREADS"] = str(threads)  # OpenMP reads it once, when torch is imported
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    sys.modules.update(dict.fromkeys(TRAINING_LIBRARIES))  # type: ignore[arg-type]  # None marks a module absent
+    _leave_out(*TRAINING_LIBRARIES)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     try:
         _serve(given, threads)
@@ -55,6 +57,19 @@ def limit_arenas(arenas: int) -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, arenas)
 
 
+def needs_torch(model_dir: Path) -> bool:
+    """Whether PyTorch serves the release, or may serve one that a link points to later.
+
+    It is the largest import, in time as in memory.
+    """
+    return model_dir.is_symlink() or serving_settings(model_dir).backend not in OPENVINO
+
+
+def _leave_out(*packages: str) -> None:
+    """Have imports not find these packages, which transformers takes for not installed."""
+    sys.modules.update(dict.fromkeys(packages))  # type: ignore[arg-type]  # None marks a module absent
+
+
 def _end(*_: object) -> None:
     """End at once: nothing was accepted yet, and what is loading could catch an exception."""
     os._exit(0)
@@ -68,12 +83,19 @@ def _serve(given: argparse.Namespace, threads: int) -> None:
     with bound(given.host, given.http_port, "--http-port") as listener:
         if given.grpc_port:
             bound(given.host, given.grpc_port, "--grpc-port").close()
+        if not needs_torch(given.model_dir):
+            os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # it would advise to install it
+            _leave_out("torch")
         from transformers.utils import logging as transformers_logging
 
         from serving.predictor import Predictor
         from serving.server import PredictorServer
 
         transformers_logging.disable_progress_bar()
+        # What the libraries made stays for good, and every thread stands still while a full
+        # collection looks through it.
+        gc.collect()
+        gc.freeze()
         predictor = Predictor(
             given.model_name, given.model_dir, given.max_queue, threads, max_wait=given.max_wait
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from serving.backends.base import Backend
 from serving.encoding import Encoded, Encoder, usable_length
 from serving.errors import InputError
 from serving.passes import Filling, Passes
-from serving.settings import BackendName, LongTexts, serving_settings
+from serving.settings import OPENVINO, BackendName, LongTexts, serving_settings
 
 Floats = npt.NDArray[np.float32]
 
@@ -103,11 +104,19 @@ class Classifier:
 
 
 def load_backend(name: BackendName, folder: Path, threads: int = 0) -> Backend:
-    """The backend `name` of a model's folder, imported only when it is the one asked for."""
-    if name in ("openvino", "openvino-int8"):
+    """The backend `name` of a model's folder, imported only when it is the one asked for.
+
+    Raises InputError when the folder cannot be served so.
+    """
+    if name in OPENVINO:
         from serving.backends.openvino import OpenVINOBackend
 
         return OpenVINOBackend(folder, name, threads)
+    if sys.modules.get("torch", True) is None:
+        raise InputError(
+            f"{folder} is to be served by {name}, and this process began without PyTorch, for a "
+            "release that OpenVINO serves. Start it anew."
+        )
     from serving.backends.pytorch import PyTorchBackend
 
     return PyTorchBackend(folder, name, threads)

@@ -41,11 +41,12 @@ def release(model: Path, folder: Path, version: str, **more: Any) -> Path:
     shutil.copytree(model, folder)
     files = [
         {
-            "path": path.name,
+            "path": path.relative_to(folder).as_posix(),
             "size": path.stat().st_size,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
-        for path in folder.iterdir()
+        for path in folder.rglob("*")
+        if path.is_file()
     ]
     document = {"name": "hotels", "version": version, "files": files, **more}
     (folder / "release.json").write_text(json.dumps(document))

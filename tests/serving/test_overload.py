@@ -37,6 +37,7 @@ def test_what_does_not_fit_the_queue_is_refused_at_once_and_served_later(
         assert large.result().status_code == 200
     assert (shed.status_code, shed.headers["retry-after"]) == (503, "1")
     assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert ("grpc-retry-pushback-ms", "1000") in error.value.trailing_metadata()
     assert (ready.status_code, took < 2) == (200, True)
     assert server.metric("finegate_requests_total", outcome="overloaded") == 2
     assert server.post({"instances": ["us"]}).status_code == 200
