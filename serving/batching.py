@@ -167,9 +167,8 @@ class Batcher:
                     for job, texts in encoded:
                         if isinstance(texts, Exception):
                             self._drop(job, texts)
-                            continue
-                        for windows in texts:
-                            self._pool.add(job, windows)
+                        else:
+                            self._pool.add(job, texts)
                     self._unread = [job for job in self._unread if job.unanswered and job.unread]
                     batch, tokens = self._pool.take(len(self._workers))
                     if batch:

@@ -38,7 +38,7 @@ class Job:
     truncated: list[bool] = field(default_factory=list)
     submitted: float = field(default_factory=time.perf_counter)
     turn: int = 0
-    """The turn at which its first text is due; the text at place p is due p turns later."""
+    """The turn at which its first text is due; each of the others is due a turn later."""
     windows: list[int] = field(default_factory=list)
     """Windows of each encoded text that are not classified yet."""
     unanswered: int = 0
@@ -102,17 +102,24 @@ class Pool:
     def __bool__(self) -> bool:
         return any(self._rows.values())
 
-    def add(self, job: Job, windows: Sequence[Encoded]) -> None:
-        """Add the job's next text, as its windows."""
-        place = job.encoded
-        job.windows.append(len(windows))
-        job.truncated.append(windows[0].truncated)
-        for window in windows:
-            padded = self._padded(window)
-            row = Row(job, place, window, padded, 1 / len(windows))
-            rows = self._rows.setdefault(self._passes.group(padded), [])
-            heapq.heappush(rows, (job.turn + place, next(self._arrival), row))
-            self.tokens += self._cost(row)
+    def add(self, job: Job, texts: Sequence[Sequence[Encoded]]) -> None:
+        """Add the job's next texts, each as its windows.
+
+        They take their turns by length: a pass that attends to its longest text wastes less on
+        texts of a like length, and a request is answered when the last of its texts is.
+        """
+        first = job.encoded
+        for windows in texts:
+            job.windows.append(len(windows))
+            job.truncated.append(windows[0].truncated)
+        by_length = sorted(range(len(texts)), key=lambda text: len(texts[text][0]))
+        for turn, text in enumerate(by_length, job.turn + first):
+            for window in texts[text]:
+                padded = self._padded(window)
+                row = Row(job, first + text, window, padded, 1 / len(texts[text]))
+                rows = self._rows.setdefault(self._passes.group(padded), [])
+                heapq.heappush(rows, (turn, next(self._arrival), row))
+                self.tokens += self._cost(row)
 
     def take(self, lanes: int) -> tuple[list[Row], int]:
         """The next batch, the row that is due first and more of its group, and its tokens.
