@@ -12,17 +12,13 @@ from functools import partial
 
 from serving import metrics
 from serving.classifier import Classifier, Floats
-from serving.encoding import Encoded
-from serving.errors import InputError, OverloadedError
+from serving.errors import OverloadedError
 from serving.pool import Classified, Job, Pool, Row
 from serving.rate import Rate
+from serving.reading import Reader
 
 logger = logging.getLogger("finegate")
 
-POOLED = 256
-"""Encoded texts that one request may have in the pool: the more, the fuller the batches."""
-ENCODED_CHARACTERS = 1 << 14
-"""Characters that are tokenized between two forward passes: those of several passes."""
 WAITING_CHARACTERS = 1 << 25
 """Characters that may wait: a bound on memory, since a text may have any number of them."""
 
@@ -54,8 +50,7 @@ class Batcher:
         """Held for moments only, by submit too; the locks below are the workers' own."""
         self._planning, self._state = threading.Lock(), threading.Lock()
         self._arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._unread: list[Job] = []
-        """Jobs with texts that are not encoded yet."""
+        self._reader = Reader(classifier)
         self._pool = Pool(classifier.encoder.padded, classifier.passes)
         self._running = 0
         self._ended = -math.inf
@@ -162,21 +157,21 @@ class Batcher:
                 with self._state:
                     self._closing = self._closing or None in arrivals
                     self._take(job for job in arrivals if job is not None and job is not _WAKE)
-                encoded = self._encode()
+                encoded = self._reader.read()
                 with self._state:
                     for job, texts in encoded:
                         if isinstance(texts, Exception):
                             self._drop(job, texts)
                         else:
                             self._pool.add(job, texts)
-                    self._unread = [job for job in self._unread if job.unanswered and job.unread]
+                    self._reader.forget_done()
                     batch, tokens = self._pool.take(len(self._workers))
                     if batch:
                         self._running += 1
                         alone = self._running == 1 and len(self._live) == 1 and not self._pool
                         metrics.BATCH_TOKENS.observe(tokens)
                         return batch, alone, began
-                    if self._closing and not self._unread:
+                    if self._closing and not self._reader:
                         return None
                 arrivals = [] if encoded else [self._arrivals.get()]
 
@@ -186,51 +181,8 @@ class Batcher:
                 self._drop(job)
             else:
                 job.turn = self._pool.turn
-                self._unread.append(job)
-        self._unread = [job for job in self._unread if job.unanswered]
-
-    def _encode(self) -> list[tuple[Job, list[list[Encoded]] | Exception]]:
-        """Tokenize the next texts of the requests, in their order, while the others answer.
-
-        Texts that do not fit what is left of the time stay for another plan, and one of them is
-        tokenized nevertheless: long texts get on, and who has short ones waits for one long text.
-        """
-        encoded, left = [], ENCODED_CHARACTERS
-        kept: Job | None = None
-        for job in self._unread:
-            start = end = job.encoded
-            room = min(len(job.texts), len(job.texts) - job.unanswered + POOLED)
-            while end < room and job.length(end) <= left:
-                left -= job.length(end)
-                end += 1
-            if start < end:
-                encoded.append((job, self._encoded(job, start, end)))
-            elif end < room:
-                kept = kept or job
-        if kept is not None:
-            encoded.append((kept, self._encoded(kept, kept.encoded, kept.encoded + 1)))
-            self._unread.remove(kept)
-            self._unread.append(kept)
-        return encoded
-
-    def _encoded(self, job: Job, start: int, end: int) -> list[list[Encoded]] | Exception:
-        try:
-            pairs = None if job.pairs is None else job.pairs[start:end]
-            encoded = self._classifier.encode(job.texts[start:end], pairs)
-            if self._classifier.long_texts == "reject":
-                self._check_length(encoded, start)
-        except Exception as error:  # noqa: BLE001 - belongs to this request alone
-            return error
-        return encoded
-
-    def _check_length(self, encoded: list[list[Encoded]], start: int) -> None:
-        for place, [row] in enumerate(encoded, start):
-            if row.truncated:
-                raise InputError(
-                    f"text {place} (counted from 0) is longer than the "
-                    f"{self._classifier.encoder.max_length} tokens that the model takes, and this "
-                    "endpoint rejects such texts instead of cutting them. Send an excerpt."
-                )
+                self._reader.add(job)
+        self._reader.forget_done()
 
     def _classify(self, batch: list[Row], lane: int | None) -> int:
         """Run one batch and answer its requests; returns how many texts were answered."""

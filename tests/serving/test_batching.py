@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from transformers import AutoConfig
 
-from serving.batching import POOLED, Batcher
+from serving.batching import Batcher
 from serving.classifier import Classifier, Floats
 from serving.encoding import Encoded
 from serving.errors import InputError, OverloadedError
+from serving.reading import POOLED
 from tests.conftest import hotel_rows
 
 TEXTS = [text for text, _ in hotel_rows(700)]
