@@ -62,8 +62,7 @@ def ceiling(
 
     At 0 those of length-sorted batches, the most that the backend can do. At each other number of
     `in_flight` those of a loop that has so many texts in hand: each lane takes its part of them as
-    they come, and the next when it has done those. No server that is asked by so many clients does
-    more.
+    they come, and the next when it has done those.
     """
     from serving.classifier import Classifier
 
