@@ -11,10 +11,12 @@ from serving.errors import InputError
 
 SERVING = "serving.json"
 
-BackendName = Literal["pytorch", "pytorch-cuda", "pytorch-cuda-bf16", "openvino", "openvino-int8"]
+BackendName = Literal[
+    "pytorch", "pytorch-cuda", "pytorch-cuda-bf16", "openvino", "openvino-bf16", "openvino-int8"
+]
 """PyTorch is the reference, fp32 unless the name says otherwise."""
 
-OPENVINO: frozenset[BackendName] = frozenset({"openvino", "openvino-int8"})
+OPENVINO: frozenset[BackendName] = frozenset({"openvino", "openvino-bf16", "openvino-int8"})
 
 LongTexts = Literal["truncate", "reject", "window"]
 """Of a text beyond the maximum length: read its beginning, answer 400, or read overlapping windows

@@ -14,7 +14,7 @@ from serving.settings import BackendName
 
 Bools = npt.NDArray[np.bool_]
 
-REDUCED: frozenset[BackendName] = frozenset({"openvino-int8", "pytorch-cuda-bf16"})
+REDUCED: frozenset[BackendName] = frozenset({"openvino-bf16", "openvino-int8", "pytorch-cuda-bf16"})
 """Backends that compute with less than fp32."""
 
 

@@ -21,7 +21,7 @@ STEP = "export_model"
 
 CANDIDATES: dict[tuple[str, str], tuple[BackendName, ...]] = {
     ("cpu", "exact"): ("openvino",),
-    ("cpu", "reduced"): ("openvino-int8", "openvino"),
+    ("cpu", "reduced"): ("openvino-int8", "openvino-bf16", "openvino"),
     ("gpu", "exact"): ("pytorch-cuda",),
     ("gpu", "reduced"): ("pytorch-cuda-bf16", "pytorch-cuda"),
 }
@@ -45,13 +45,12 @@ def choose(folder: Path, rows: Path, added: Path, settings: ExportSettings) -> S
     tried: list[dict[str, Any]] = [{"backend": "pytorch", "texts_per_second": round(speed, 1)}]
     found: BackendName = "pytorch"
     for name in CANDIDATES[settings.device, settings.precision]:
-        home = added.with_name(f"candidate-{name}")
         try:
-            candidate = _made(name, folder, home, reference, calibration)
+            candidate = _made(name, folder, _home(name, added), reference, calibration)
         except InputError:
             raise
         except Exception as error:  # noqa: BLE001 - converters raise whatever their parts raise
-            why = f"cannot be made of this model ({type(error).__name__}: {error})"[:500]
+            why = f"cannot be made ({type(error).__name__}: {error})"[:500]
             entry: dict[str, Any] = {"backend": name, "admitted": False, "why": why}
         else:
             scores, speed = scored(candidate, compared)
@@ -73,7 +72,7 @@ def choose(folder: Path, rows: Path, added: Path, settings: ExportSettings) -> S
     )
     added.mkdir()
     (added / SERVING).write_text(chosen.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    made = ir(added.with_name(f"candidate-{found}")).parent
+    made = ir(_home(found, added)).parent
     if made.is_dir():
         shutil.move(made, added / made.name)
     return chosen
@@ -97,14 +96,21 @@ def _made(
     """The model behind the backend `name`; files that this takes are written to `home`."""
     if not name.startswith("openvino"):
         return _with(reference, PyTorchBackend(folder, name))
-    from serving.backends.openvino import OpenVINOBackend
+    from serving.backends.openvino import OpenVINOBackend, has_bf16
 
-    exact = home.with_name("candidate-openvino")
+    if name == "openvino-bf16" and not has_bf16():
+        raise ValueError("this CPU does not compute in bf16")
+    exact = _home("openvino", home)
     if not ir(exact).is_file():
         write_ir(reference, exact)
     if name == "openvino-int8":
         write_int8_ir(reference, calibration.texts, exact, home, calibration.pairs)
     return _with(reference, OpenVINOBackend(home, name))
+
+
+def _home(name: BackendName, added: Path) -> Path:
+    """Where the files of a candidate are made, beside `added`; bf16 reads those of fp32."""
+    return added.with_name("candidate-openvino" if name == "openvino-bf16" else f"candidate-{name}")
 
 
 def _with(reference: Classifier, backend: Any) -> Classifier:

@@ -1,7 +1,8 @@
 """An encoder whose layers read the tokens of a batch one after the other, without padding.
 
 Matrix products, normalizations and activations then cost what the texts' own tokens cost, whatever
-lengths share a batch. Attention alone sees rows, padded to the longest.
+lengths share a batch. Attention alone sees rows, padded to the longest. Of the last layer only what
+a text's first token takes is computed, where the classifier's head reads no other.
 """
 
 from collections.abc import Iterator
@@ -13,22 +14,29 @@ from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 _NAME = "packed"
+_KEY_AND_VALUE = (("key", "value"), ("k_lin", "v_lin"))
+"""What an attention module of transformers calls the projections to its keys and values."""
 
 
 @contextmanager
-def packed(model: Any) -> Iterator["PackedModel"]:
-    """`model` with packed layers; it is itself again afterwards.
+def packed(model: Any, *, first_only: bool) -> Iterator["PackedModel"]:
+    """`model` with packed layers, the last one for first tokens alone if `first_only`.
 
-    Raises AttributeError where the layers are not one module, as those of decoders, and ValueError
-    where attention is the model's own, as DeBERTa's. Layers may do more between tokens than
-    attention, or be called otherwise: that it runs and answers the same is for the caller to check.
+    It is itself again afterwards. Raises AttributeError where the layers are not one module, as
+    those of decoders, or where `first_only` does not know the last of them, and ValueError where
+    attention is the model's own, as DeBERTa's. Layers may do more between tokens than attention, be
+    called otherwise, or be followed by a head that reads more than first tokens: that it runs and
+    answers the same is for the caller to check.
     """
     base = model.base_model
     layers = base.encoder if hasattr(base, "encoder") else base.transformer
+    last = layers.layer[-1] if first_only else None
     attention = model.config._attn_implementation
-    instead = PackedModel(model, layers.forward)
+    instead = PackedModel(model, layers.forward, last and last.forward)
     ALL_ATTENTION_FUNCTIONS[_NAME] = instead.attend
     layers.forward = instead.run_layers
+    if last is not None:
+        last.forward = instead.run_last_layer
     try:
         model.set_attn_implementation(_NAME)
         if model.config._attn_implementation != _NAME:
@@ -37,15 +45,19 @@ def packed(model: Any) -> Iterator["PackedModel"]:
     finally:
         model.set_attn_implementation(attention)
         del layers.forward, ALL_ATTENTION_FUNCTIONS[_NAME]
+        if last is not None:
+            del last.forward
 
 
 class PackedModel(torch.nn.Module):
     """A classifier with two inputs more, `kept` and `places` (serving.backends.openvino.pack)."""
 
-    def __init__(self, model: Any, layers: Any) -> None:
+    def __init__(self, model: Any, layers: Any, last: Any) -> None:
         super().__init__()
-        self.model, self._layers = model, layers
+        self.model, self._layers, self._last = model, layers, last
         self._kept = self._places = self._bias = torch.empty(0)
+        self._read: torch.Tensor | None = None
+        """In the last layer, if it is for first tokens alone, what it reads: [1, kept, width]."""
 
     def forward(
         self,
@@ -56,7 +68,7 @@ class PackedModel(torch.nn.Module):
         token_type_ids: torch.Tensor | None = None,
     ) -> Any:
         """Logits of shape [rows, outputs] for padded inputs of shape [rows, tokens]."""
-        self._kept, self._places = kept, places
+        self._kept, self._places, self._read = kept, places, None
         padding = 1 - attention_mask[:, None, None].float()
         self._bias = padding * torch.finfo(torch.float32).min
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
@@ -65,11 +77,23 @@ class PackedModel(torch.nn.Module):
         return self.model(**inputs).logits
 
     def run_layers(self, hidden_states: torch.Tensor, *given: Any, **named: Any) -> Any:
-        """The layers' forward: [rows, tokens, width] in and out, [1, kept, width] inside."""
+        """The layers' forward: [rows, tokens, width] in and out, [1, kept, width] inside.
+
+        Out come [rows, 1, width] when the last layer is for first tokens alone.
+        """
         tokens = hidden_states.flatten(0, 1).index_select(0, self._kept)
         result = self._layers(tokens[None], *given, **named)
-        result.last_hidden_state = embedding(self._places, result.last_hidden_state[0])
+        left = result.last_hidden_state
+        if self._last is None:
+            result.last_hidden_state = embedding(self._places, left[0])
+        else:
+            result.last_hidden_state = left.transpose(0, 1)
         return result
+
+    def run_last_layer(self, hidden_states: torch.Tensor, *given: Any, **named: Any) -> Any:
+        """The last layer's forward: [1, kept, width] in, [1, rows, width] out."""
+        self._read = hidden_states
+        return self._last(hidden_states.index_select(1, self._places[:, 0]), *given, **named)
 
     def attend(
         self,
@@ -81,15 +105,34 @@ class PackedModel(torch.nn.Module):
         scaling: float | None = None,
         **named: Any,
     ) -> tuple[torch.Tensor, None]:
-        """Attention for transformers: [1, heads, kept, size] in, [1, kept, heads, size] out."""
+        """Attention for transformers: [1, heads, kept, size] in, [1, kept, heads, size] out.
+
+        In the last layer, if it is for first tokens alone, `kept` is that of the rows, and keys and
+        values are computed here, of all tokens.
+        """
         heads, size = query.shape[1], query.shape[3]
 
-        def padded(packed: torch.Tensor) -> torch.Tensor:
-            rows = embedding(self._places, packed.transpose(1, 2).reshape(-1, heads * size))
+        def padded(tokens: torch.Tensor) -> torch.Tensor:
+            rows = embedding(self._places, tokens)
             return rows.view(*rows.shape[:2], heads, size).transpose(1, 2)
 
-        mixed = scaled_dot_product_attention(
-            padded(query), padded(key), padded(value), attn_mask=self._bias, scale=scaling
-        )
-        flat = mixed.transpose(1, 2).reshape(-1, heads * size)
-        return flat.index_select(0, self._kept).view(1, -1, heads, size), None
+        def flat(states: torch.Tensor) -> torch.Tensor:
+            return states.transpose(1, 2).reshape(-1, heads * size)
+
+        if self._read is None:
+            rows = [padded(flat(states)) for states in (query, key, value)]
+        else:
+            projections = [getattr(module, name) for name in _projections(module)]
+            rows = [query.permute(2, 1, 0, 3)]
+            rows += [padded(project(self._read[0])) for project in projections]
+        mixed = scaled_dot_product_attention(*rows, attn_mask=self._bias, scale=scaling)
+        if self._read is None:
+            return flat(mixed).index_select(0, self._kept).view(1, -1, heads, size), None
+        return mixed.permute(2, 0, 1, 3), None
+
+
+def _projections(module: torch.nn.Module) -> tuple[str, str]:
+    for names in _KEY_AND_VALUE:
+        if all(hasattr(module, name) for name in names):
+            return names
+    raise AttributeError(f"{type(module).__name__} has no keys and values by a known name")

@@ -1,4 +1,4 @@
-"""The CPU backend: the model as OpenVINO IR, in fp32 or with 8-bit matrix products."""
+"""The CPU backend: the model as OpenVINO IR, in fp32, in bf16, or with 8-bit matrix products."""
 
 from __future__ import annotations
 
@@ -40,8 +40,15 @@ class OpenVINOBackend:
     def __init__(self, folder: Path, name: BackendName = "openvino", threads: int = 0) -> None:
         """Load and compile the model; `threads` 0 takes one for each core.
 
-        Raises InputError when the folder holds no such model.
+        With `openvino-int8`, what is not in 8 bits is in bf16 on a CPU that computes in it, else in
+        fp32. Raises InputError when the folder holds no such model, and for `openvino-bf16` on
+        another CPU.
         """
+        if name == "openvino-bf16" and not has_bf16():
+            raise InputError(
+                f"{folder} is to be served by {name}, and this CPU does not compute in bf16. Serve "
+                "it on nodes with AMX or AVX512_BF16, or export it with precision: exact."
+            )
         document = ir(folder)
         if not document.is_file():
             raise InputError(
@@ -52,7 +59,7 @@ class OpenVINOBackend:
         self.lanes = min(threads, MAX_LANES)
         settings = {
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "f32",  # else bf16 on CPUs that have it
+            "INFERENCE_PRECISION_HINT": "bf16" if name != "openvino" and has_bf16() else "f32",
             "ENABLE_CPU_PINNING": False,  # the event loop and other containers use these cores too
         }
         try:
@@ -78,6 +85,11 @@ class OpenVINOBackend:
             inputs = pack(inputs)
         logits: npt.NDArray[np.float32] = request.infer(inputs, share_inputs=True)[0].copy()
         return logits
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bfloat16 itself, with AMX or AVX512_BF16."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def packs(model: openvino.Model) -> bool:

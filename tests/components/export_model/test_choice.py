@@ -14,8 +14,8 @@ from components.export_model import choice
 from components.export_model.agreement import judged
 from components.export_model.choice import choose
 from components.export_model.settings import ExportSettings
-from serving.backends.openvino import ir
-from serving.classifier import Classifier
+from serving.backends.openvino import has_bf16, ir
+from serving.classifier import Classifier, load_backend
 from serving.errors import InputError
 from serving.settings import SERVING, ServingSettings
 from tests.conftest import hotel_rows
@@ -139,9 +139,21 @@ def test_what_is_exported_answers_over_http_with_sigmoids_or_with_values_as_they
         assert found == pytest.approx(scores, abs=1e-5 * largest)
 
 
-def test_reduced_precision_that_flips_labels_gives_way_to_the_exact_backend(
-    tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "bf16",
+    [
+        pytest.param(
+            True,
+            marks=pytest.mark.skipif(not has_bf16(), reason="this CPU does not compute in bf16"),
+        ),
+        False,
+    ],
+)
+def test_8_bits_that_flip_labels_give_way_to_bf16_where_the_cpu_has_it_and_else_to_fp32(
+    bf16: bool, tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("serving.backends.openvino.has_bf16", lambda: bf16)
+
     def on_nonsense(
         reference: Classifier, texts: list[str], source: Path, folder: Path, pairs: None
     ) -> None:
@@ -155,10 +167,23 @@ def test_reduced_precision_that_flips_labels_gives_way_to_the_exact_backend(
     monkeypatch.setattr(choice, "write_int8_ir", on_nonsense)
     folder = exported(tiny_model, rows, tmp_path, ExportSettings(precision="reduced"))
     settings = ServingSettings.model_validate_json((folder / SERVING).read_bytes())
-    assert settings.backend == "openvino"
-    assert [entry.get("admitted") for entry in settings.tried] == [None, False, True]
+    expected = "openvino-bf16" if bf16 else "openvino"
+    assert settings.backend == Classifier.load(folder).backend.name == expected
     assert "of the labels change, 1.00% allowed" in settings.tried[1]["why"]
-    assert Classifier.load(folder).backend.name == "openvino"
+    if bf16:
+        assert [entry.get("admitted") for entry in settings.tried] == [None, False, True]
+        assert 1e-6 < settings.tried[2]["largest_difference"] < 0.01  # it is another, and near
+        return
+    assert [entry.get("admitted") for entry in settings.tried] == [None, False, False, True]
+    assert "this CPU does not compute in bf16" in settings.tried[2]["why"]
+
+
+def test_a_bf16_release_is_refused_by_a_cpu_without_bf16(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.backends.openvino.has_bf16", lambda: False)
+    with pytest.raises(InputError, match="nodes with AMX or AVX512_BF16"):
+        load_backend("openvino-bf16", tiny_model)
 
 
 def test_a_model_that_cannot_be_converted_is_served_by_pytorch(

@@ -11,8 +11,10 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from components.export_model.openvino_export import write_int8_ir, write_ir
 from components.export_model.packing import PackedModel
-from serving.backends.openvino import OpenVINOBackend
+from serving.backends.openvino import OpenVINOBackend, has_bf16, ir, pack
+from serving.backends.openvino import openvino as ov
 from serving.classifier import Classifier, Floats
+from serving.settings import BackendName
 from tests.conftest import hotel_rows
 
 ENCODER = {
@@ -72,8 +74,10 @@ def made(model_type: str, given: dict[str, Any], tiny_model: Path, folder: Path)
     return classifier
 
 
-def behind(reference: Classifier, folder: Path, threads: int = 0) -> Classifier:
-    backend = OpenVINOBackend(folder, threads=threads)
+def behind(
+    reference: Classifier, folder: Path, name: BackendName = "openvino", threads: int = 0
+) -> Classifier:
+    backend = OpenVINOBackend(folder, name, threads)
     return Classifier(reference.encoder, backend, reference.config)
 
 
@@ -122,21 +126,51 @@ def test_packed_layers_that_fit_the_traced_batch_alone_are_not_kept(
         assert np.allclose(logits(exported, texts), logits(reference, texts), atol=1e-5)
 
 
-def test_company_leaves_a_texts_logits_the_same_and_8_bit_ones_to_the_bit(
-    tiny_model: Path, tmp_path: Path
+@pytest.mark.parametrize("model_type", PACKED)
+def test_only_what_first_tokens_take_is_computed_of_the_last_layer(
+    model_type: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    reference = made(model_type, PACKED[model_type], tiny_model, tmp_path)
+    write_ir(reference, tmp_path)
+    batch = pack(reference.encoder.pad(reference.encoder.encode(TEXTS[:12])))
+    model = ov.Core().read_model(ir(tmp_path))
+    shapes = {name: each.shape for name, each in batch.items()}
+    model.reshape({each: shapes[(each.get_names() & set(shapes)).pop()] for each in model.inputs})
+    products = [
+        each.output(0).shape for each in model.get_ordered_ops() if each.get_type_name() == "MatMul"
+    ]
+    rows = [rows for *_, rows, width in products if width == 128]  # of the feed-forward's
+    kept = len(batch["kept"])
+    assert rows == ([kept, kept] if model_type == "albert" else [kept, 12])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "openvino",
+        pytest.param(
+            "openvino-bf16",
+            marks=pytest.mark.skipif(not has_bf16(), reason="this CPU does not compute in bf16"),
+        ),
+        "openvino-int8",
+    ],
+)
+def test_company_leaves_a_texts_logits_the_same_and_reduced_ones_to_the_bit(
+    name: BackendName, tiny_model: Path, tmp_path: Path
 ) -> None:
     reference = made("bert", PACKED["bert"], tiny_model, tmp_path / "exact")
     write_ir(reference, tmp_path / "exact")
-    write_int8_ir(reference, TEXTS[:50], tmp_path / "exact", tmp_path / "reduced")
+    if name == "openvino-int8":
+        write_int8_ir(reference, TEXTS[:50], tmp_path / "exact", tmp_path / "reduced")
     lengths = [len(row) for row in reference.encoder.encode(TEXTS)]
     assert min(lengths) < 16
     assert max(lengths) == 128
     chance = np.random.default_rng(0)
-    for folder in ("exact", "reduced"):
-        classifier = behind(reference, tmp_path / folder, threads=2)
-        alone = np.concatenate([logits(classifier, [text]) for text in TEXTS])
-        for _ in range(40):
-            company = chance.choice(len(TEXTS), chance.integers(2, 17), replace=False)
-            rows = classifier.encoder.encode([TEXTS[at] for at in company])
-            together = classifier.backend.logits(classifier.encoder.pad(rows), lane=1)
-            assert np.abs(together - alone[company]).max() <= (0 if folder == "reduced" else 1e-6)
+    folder = tmp_path / ("reduced" if name == "openvino-int8" else "exact")
+    classifier = behind(reference, folder, name, threads=2)
+    alone = np.concatenate([logits(classifier, [text]) for text in TEXTS])
+    for _ in range(40):
+        company = chance.choice(len(TEXTS), chance.integers(2, 17), replace=False)
+        rows = classifier.encoder.encode([TEXTS[at] for at in company])
+        together = classifier.backend.logits(classifier.encoder.pad(rows), lane=1)
+        assert np.abs(together - alone[company]).max() <= (1e-6 if name == "openvino" else 0)
