@@ -120,19 +120,18 @@ class PackedModel(torch.nn.Module):
             return states.transpose(1, 2).reshape(-1, heads * size)
 
         if self._read is None:
-            rows = [padded(flat(states)) for states in (query, key, value)]
+            query, key, value = (padded(flat(states)) for states in (query, key, value))
         else:
-            projections = [getattr(module, name) for name in _projections(module)]
-            rows = [query.permute(2, 1, 0, 3)]
-            rows += [padded(project(self._read[0])) for project in projections]
-        mixed = scaled_dot_product_attention(*rows, attn_mask=self._bias, scale=scaling)
+            query = query.permute(2, 1, 0, 3)
+            key, value = (padded(project(self._read[0])) for project in _projections(module))
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=self._bias, scale=scaling)
         if self._read is None:
             return flat(mixed).index_select(0, self._kept).view(1, -1, heads, size), None
         return mixed.permute(2, 0, 1, 3), None
 
 
-def _projections(module: torch.nn.Module) -> tuple[str, str]:
+def _projections(module: torch.nn.Module) -> list[torch.nn.Module]:
     for names in _KEY_AND_VALUE:
         if all(hasattr(module, name) for name in names):
-            return names
+            return [getattr(module, name) for name in names]
     raise AttributeError(f"{type(module).__name__} has no keys and values by a known name")
