@@ -15,7 +15,8 @@ from serving.backends.base import Inputs
 logger = logging.getLogger("finegate")
 
 TOKENS = 1024
-"""Tokens of a pass, padding included (benchmarks/README.md has what other numbers cost)."""
+"""Tokens of a pass, padding included. With more a GPU does more in all, but a text alone waits for
+them too, and the host, which tokenizes and answers, seldom feeds it as fast as it computes."""
 
 _DEVICE = threading.Lock()
 """One pass or recording at a time, of all releases in the process: while a reload records, nothing
