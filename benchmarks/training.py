@@ -163,7 +163,7 @@ def run_ours(address: str, given: argparse.Namespace, processes: int, stage: int
         "steps": [given.batch / point["rows_per_second"] for point in counted],
         "training_seconds": points[-1]["seconds"],
     }
-    if "mfu" in points[-2]:
+    if "mfu" in counted[-1]:
         row["mfu"] = max(point["mfu"] for point in counted)
     return row
 
@@ -183,9 +183,10 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
         for one, other, bound in ratios
         if one in rate and other in rate
     ]
+    shown = rows
     if any("mfu" in row for row in rows):
-        rows = [{"mfu": "", **row} for row in rows]
-    results.show(rows)
+        shown = [{**row, "mfu": f"{row['mfu']:.3f}" if "mfu" in row else ""} for row in rows]
+    results.show(shown)
     results.finish(rows, targets, given.json)
 
 

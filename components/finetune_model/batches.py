@@ -18,7 +18,7 @@ each pool still is a random sample of the rows."""
 
 
 class TokenRows(Dataset[dict[str, Any]]):
-    """The rows of a tokenized split, a folder of shards, as what the tokenizer's `pad` takes.
+    """The rows of a tokenized split, a folder of shards, as what `Padding` takes.
 
     Read from Arrow's own buffers: `datasets` formats each row, which takes many times longer.
     """
@@ -46,7 +46,7 @@ class TokenRows(Dataset[dict[str, Any]]):
 
     def __getitem__(self, row: int) -> dict[str, Any]:
         features: dict[str, Any] = {
-            name: values[offsets[row] : offsets[row + 1]].tolist()
+            name: values[offsets[row] : offsets[row + 1]]
             for name, (offsets, values) in self._features.items()
         }
         return {**features, "labels": self.labels[row].tolist()}

@@ -1,6 +1,7 @@
 """What DeepSpeed does to all gradients in each step, without what changes nothing.
 
-A GPU hardly feels a pass over the gradients, a CPU's training step does.
+A CPU feels each pass over the gradients. A GPU feels that it waits: kernels for each tensor, and
+answers that the host asks for before it goes on (benchmarks/README.md has what that cost).
 """
 
 from functools import partial

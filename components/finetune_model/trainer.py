@@ -120,8 +120,7 @@ class ClassifierTrainer(Trainer):
 
     def _prepare_for_training(self, *arguments: Any, **named: Any) -> Any:
         prepared = super()._prepare_for_training(*arguments, **named)  # type: ignore[no-untyped-call]  # has no types
-        if self.args.device.type == "cpu":
-            from components.finetune_model.gradients import in_fewer_passes
+        from components.finetune_model.gradients import in_fewer_passes
 
-            in_fewer_passes(self.deepspeed)
+        in_fewer_passes(self.deepspeed)
         return prepared

@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from transformers import (
     AutoTokenizer,
-    DataCollatorWithPadding,
     EarlyStoppingCallback,
     PrinterCallback,
     TrainingArguments,
@@ -29,6 +28,7 @@ from components.finetune_model.hardware import computes_in_bf16, rows_and_accumu
 from components.finetune_model.inputs import fetch_inputs, is_universal
 from components.finetune_model.job import Job
 from components.finetune_model.model import load_initial, write_initial
+from components.finetune_model.padding import Padding
 from components.finetune_model.problem import best_metric, scores
 from components.finetune_model.result import publish_result
 from components.finetune_model.settings import TrainingSettings
@@ -131,7 +131,7 @@ def build_trainer(
         args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
-        data_collator=DataCollatorWithPadding(tokenizer),
+        data_collator=Padding(tokenizer),
         processing_class=tokenizer,
         compute_metrics=lambda given: scores(job.problem, given.predictions, given.label_ids),
         callbacks=callbacks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from serving.backends.base import Inputs
+from serving.backends.cuda import TOKENS, FixedPasses, exact_arithmetic
 from serving.cores import available_cores
 from serving.errors import InputError
 from serving.settings import BackendName
 
 CPU_BATCH_TOKENS = 512
 """More did not speed up the two cores that were measured, and keeps others waiting."""
-CUDA_BATCH_TOKENS = 32_768
 
 
 class PyTorchBackend:
@@ -59,17 +60,23 @@ class PyTorchBackend:
                 "with save_pretrained() of the class that its config names."
             )
         self.name: BackendName = name
-        self.batch_tokens = CUDA_BATCH_TOKENS if cuda else CPU_BATCH_TOKENS
+        self.batch_tokens = CPU_BATCH_TOKENS
         self.packs = False  # the reference is the model as it is
         self.lanes = 1
-        self._device = torch.device("cuda" if cuda else "cpu")
-        self.model = model.eval().to(self._device)
+        self.model = model.eval()
+        self._on_gpu: FixedPasses | None = None
+        if cuda:
+            exact_arithmetic()
+            # The cores are free while the GPU computes, and tokenizing takes longer than it does.
+            os.environ["TOKENIZERS_PARALLELISM"] = "true"
+            self.batch_tokens = TOKENS
+            self._on_gpu = FixedPasses(self.model.cuda())
 
     @torch.inference_mode()
     def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:
         """Logits of shape [batch, outputs] for inputs of shape [batch, tokens]."""
+        if self._on_gpu is not None:
+            return self._on_gpu.logits(inputs)
         tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-        if self._device.type == "cuda":
-            tensors = {name: tensor.to(self._device) for name, tensor in tensors.items()}
-        logits: npt.NDArray[np.float32] = self.model(**tensors).logits.float().cpu().numpy()
+        logits: npt.NDArray[np.float32] = self.model(**tensors).logits.numpy()
         return logits
