@@ -96,13 +96,14 @@ def _made(
     """The model behind the backend `name`; files that this takes are written to `home`."""
     if not name.startswith("openvino"):
         return _with(reference, PyTorchBackend(folder, name))
-    from serving.backends.openvino import OpenVINOBackend, has_bf16
+    from serving.backends.openvino import OpenVINOBackend, why_not_bf16
+    from serving.backends.openvino import openvino as ov
 
-    if name == "openvino-bf16" and not has_bf16():
-        raise ValueError("this CPU does not compute in bf16")
     exact = _home("openvino", home)
     if not ir(exact).is_file():
         write_ir(reference, exact)
+    if name == "openvino-bf16" and (why := why_not_bf16(ov.Core().read_model(ir(exact)))):
+        raise ValueError(why)
     if name == "openvino-int8":
         write_int8_ir(reference, calibration.texts, exact, home, calibration.pairs)
     return _with(reference, OpenVINOBackend(home, name))

@@ -15,7 +15,7 @@ class ExportSettings(BaseModel):
     device: Literal["cpu", "gpu"] = "cpu"
     """Where the predictor runs."""
     precision: Literal["exact", "reduced"] = "exact"
-    """`exact` admits what equals PyTorch in fp32; `reduced` also 8-bit (CPU) and bf16 (GPU)."""
+    """`exact` admits what equals PyTorch in fp32; `reduced` also 8 bits (CPU) and bf16."""
     long_texts: LongTexts = "truncate"
     rows: int = Field(default=1000, ge=1)
     """Test rows on which a backend is compared with PyTorch."""

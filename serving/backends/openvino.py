@@ -40,15 +40,10 @@ class OpenVINOBackend:
     def __init__(self, folder: Path, name: BackendName = "openvino", threads: int = 0) -> None:
         """Load and compile the model; `threads` 0 takes one for each core.
 
-        With `openvino-int8`, what is not in 8 bits is in bf16 on a CPU that computes in it, else in
-        fp32. Raises InputError when the folder holds no such model, and for `openvino-bf16` on
-        another CPU.
+        With `openvino-int8`, what is not in 8 bits is in bf16 where that can be, else in fp32.
+        Raises InputError when the folder holds no such model, and for `openvino-bf16` where bf16
+        cannot be.
         """
-        if name == "openvino-bf16" and not has_bf16():
-            raise InputError(
-                f"{folder} is to be served by {name}, and this CPU does not compute in bf16. Serve "
-                "it on nodes with AMX or AVX512_BF16, or export it with precision: exact."
-            )
         document = ir(folder)
         if not document.is_file():
             raise InputError(
@@ -59,12 +54,19 @@ class OpenVINOBackend:
         self.lanes = min(threads, MAX_LANES)
         settings = {
             "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": "bf16" if name != "openvino" and has_bf16() else "f32",
+            "INFERENCE_PRECISION_HINT": "f32",  # else bf16 on CPUs that have it
             "ENABLE_CPU_PINNING": False,  # the event loop and other containers use these cores too
         }
         try:
             model = _core().read_model(document)
-            self.packs = packs(model)
+            self.packs, not_bf16 = packs(model), why_not_bf16(model)
+            if name == "openvino-bf16" and not_bf16:
+                raise InputError(
+                    f"{folder} is to be served by {name}, and {not_bf16}. Serve it on nodes with "
+                    "AMX or AVX512_BF16, or export it again."
+                )
+            if name != "openvino" and not not_bf16:
+                settings["INFERENCE_PRECISION_HINT"] = "bf16"
             whole = _core().compile_model(model, "CPU", {**settings, "NUM_STREAMS": "1"})
             self._whole, self._requests = whole.create_infer_request(), []
             if self.lanes > 1:
@@ -90,6 +92,15 @@ class OpenVINOBackend:
 def has_bf16() -> bool:
     """Whether this CPU computes in bfloat16 itself, with AMX or AVX512_BF16."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def why_not_bf16(model: openvino.Model) -> str | None:
+    """Why a model is not computed in bf16 here; None where it can be."""
+    if not has_bf16():
+        return "this CPU does not compute in bf16"
+    if not packs(model):
+        return "bf16 is for encoders: compiling small decoders in it ends the process by SIGFPE"
+    return None
 
 
 def packs(model: openvino.Model) -> bool:

@@ -14,6 +14,7 @@ from components.export_model.packing import PackedModel
 from serving.backends.openvino import OpenVINOBackend, has_bf16, ir, pack
 from serving.backends.openvino import openvino as ov
 from serving.classifier import Classifier, Floats
+from serving.errors import InputError
 from serving.settings import BackendName
 from tests.conftest import hotel_rows
 
@@ -99,6 +100,18 @@ def test_the_logits_are_those_of_the_model_packed_or_not(
     assert np.allclose(logits(exported, TEXTS), expected, atol=1e-5)
     # The model that was exported is as it was.
     assert np.array_equal(logits(reference, TEXTS), expected)
+
+
+def test_a_decoder_is_not_computed_in_bf16(tiny_model: Path, tmp_path: Path) -> None:
+    """OpenVINO 2026.4 dies of SIGFPE while it compiles this one in bf16 on a CPU with AMX."""
+    reference = made("llama", AS_THEY_ARE["llama"], tiny_model, tmp_path / "exact")
+    write_ir(reference, tmp_path / "exact")
+    write_int8_ir(reference, TEXTS[:50], tmp_path / "exact", tmp_path / "reduced")
+    with pytest.raises(InputError, match=r"bf16 is for encoders|does not compute in bf16"):
+        behind(reference, tmp_path / "exact", "openvino-bf16")
+    expected = logits(reference, TEXTS)
+    reduced = logits(behind(reference, tmp_path / "reduced", "openvino-int8"), TEXTS)
+    assert 1e-5 < np.abs(reduced - expected).max() < 0.1 * np.abs(expected).max()
 
 
 def rows_are_two(model: PackedModel, hidden_states: torch.Tensor, **named: Any) -> Any:
