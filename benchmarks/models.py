@@ -26,6 +26,23 @@ _SYLLABLES = [a + b for a in "bcdfgklmnprstvw" for b in ("a", "e", "i", "o", "u"
 def write_models(shape: str, home: Path) -> dict[str, Path]:
     """Write one classifier of the shape to `home`; returns its folder for each backend."""
     folder = home / "pytorch"
+    write_model(shape, folder)
+    reference = Classifier.load(folder)
+    folders = {"pytorch": folder}
+    for name in BACKENDS[1:]:
+        if name == "openvino-bf16" and not has_bf16():
+            continue
+        folders[name] = Path(shutil.copytree(folder, home / name))
+        (folders[name] / SERVING).write_text(json.dumps({"backend": name}))
+        if name == "openvino-int8":
+            write_int8_ir(reference, texts(200, seed=1), folders["openvino"], folders[name])
+        else:
+            write_ir(reference, folders[name])
+    return folders
+
+
+def write_model(shape: str, folder: Path) -> None:
+    """Write a plain Hugging Face folder of a classifier of the shape."""
     folder.mkdir(parents=True)
     words = [a + b for a in _SYLLABLES for b in _SYLLABLES]
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
@@ -44,18 +61,6 @@ def write_models(shape: str, home: Path) -> dict[str, Path]:
         **SHAPES[shape],
     )
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
-    reference = Classifier.load(folder)
-    folders = {"pytorch": folder}
-    for name in BACKENDS[1:]:
-        if name == "openvino-bf16" and not has_bf16():
-            continue
-        folders[name] = Path(shutil.copytree(folder, home / name))
-        (folders[name] / SERVING).write_text(json.dumps({"backend": name}))
-        if name == "openvino-int8":
-            write_int8_ir(reference, texts(200, seed=1), folders["openvino"], folders[name])
-        else:
-            write_ir(reference, folders[name])
-    return folders
 
 
 def texts(count: int, seed: int = 0) -> list[str]:

@@ -68,7 +68,8 @@ def main() -> None:
 
 
 def _measure(shape: str, home: Path, rounds: int, seconds: float) -> list[Row]:
-    plain = models.write_models(shape, home)["pytorch"]
+    plain = home / "plain"
+    models.write_model(shape, plain)
     texts = models.texts(1024)
     rows = []
     for precision, backend in PRECISIONS.items():
