@@ -84,10 +84,10 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
                 _keep(best, row)
             for size, concurrency in cells:
                 for name, server in turned:
-                    measured, health = uvloop.run(_drive(server, texts, size, concurrency, seconds))
+                    measured, health = uvloop.run(drive(server, texts, size, concurrency, seconds))
                     key = (name, concurrency, size)
                     probes.setdefault(key, []).extend(health.milliseconds)
-                    row = _row(shape, *key, measured.requests * size / measured.seconds)
+                    row = row_of(shape, *key, measured.requests * size / measured.seconds)
                     row["p50_ms"], row["p99_ms"] = map(measured.percentile, (50, 99))
                     row["rss_mb"] = _memory(server.process)
                     show([{"round": number, **row}], head=False)
@@ -113,7 +113,8 @@ def _ceilings(
                 peers.ceiling, folder, texts, threads, seconds, TARGET_CONCURRENCIES
             ).result()
         rows += [
-            _row(shape, f"no server, {backend}", count, 0, speed) for count, speed in speeds.items()
+            row_of(shape, f"no server, {backend}", count, 0, speed)
+            for count, speed in speeds.items()
         ]
     return rows
 
@@ -128,9 +129,10 @@ class Server:
     health: str
 
 
-async def _drive(
+async def drive(
     server: Server, texts: list[str], size: int, concurrency: int, seconds: float
 ) -> tuple[load.Measured, load.Measured]:
+    """What clients saw that asked `size` texts a request, and what a probe of health saw."""
     requests = [
         load.post(server.predict, json.dumps({"instances": texts[at : at + size]}).encode())
         for at in range(0, len(texts), size)
@@ -188,7 +190,8 @@ def _memory(process: psutil.Process) -> float:
     return sum(member.memory_info().rss for member in family) / 1e6
 
 
-def _row(shape: str, server: str, concurrency: int, size: int, speed: float) -> Row:
+def row_of(shape: str, server: str, concurrency: int, size: int, speed: float) -> Row:
+    """A row of the table whose latency and memory are not known yet."""
     keys = ("p50_ms", "p99_ms", "health_p99_ms", "rss_mb")
     return {
         "model": shape,

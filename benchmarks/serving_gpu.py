@@ -6,19 +6,18 @@ tokens sorted by length, the most that the GPU does with this model. `no server`
 """
 
 import argparse
-import asyncio
 import itertools
 import json
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import httpx
 import numpy as np
@@ -26,8 +25,9 @@ import psutil
 import torch
 import uvloop
 
-from benchmarks import gpu_alone, load, models, peers
+from benchmarks import gpu_alone, models, peers
 from benchmarks.results import Target, at_least, at_most, finish, show
+from benchmarks.serving import Row, Server, drive, row_of
 from components.processes import free_ports
 from serving.cores import available_cores
 from serving.settings import SERVING
@@ -41,8 +41,6 @@ GPU_ALONE = {
     "GPU alone, sorted": gpu_alone.in_sorted_batches,
 }
 PREDICT, HEALTH = f"/v1/models/{peers.MODEL}:predict", "/v2/health/live"
-
-Row = dict[str, Any]
 
 
 def main() -> None:
@@ -78,7 +76,7 @@ def _measure(shape: str, home: Path, rounds: int, seconds: float) -> list[Row]:
         (ours / SERVING).write_text(json.dumps({"backend": backend}))
         _save(plain, theirs, precision)
         alone = _alone(ours, texts, seconds).items()
-        rows += [_row(shape, f"{name}, {precision}", 0, 0, speed) for name, speed in alone]
+        rows += [row_of(shape, f"{name}, {precision}", 0, 0, speed) for name, speed in alone]
         show(rows[-len(alone) :], head=False)
         port = free_ports(1)[0]
         options = ["--http-port", str(port), "--grpc-port", "0", "--host", "127.0.0.1"]
@@ -124,15 +122,15 @@ def _served(
     """The rows of one server: each cell's fastest round, with its latency and all health probes."""
     best: dict[tuple[int, int], Row] = {}
     health: dict[tuple[int, int], list[float]] = {}
-    with _server(module, port) as memory:
+    with _server(module, port) as server:
         for size, concurrency in itertools.product(TEXTS_A_REQUEST, CONCURRENCIES):
             for _ in range(rounds):
-                measured, probes = uvloop.run(_drive(port, texts, size, concurrency, seconds))
+                measured, probes = uvloop.run(drive(server, texts, size, concurrency, seconds))
                 health.setdefault((size, concurrency), []).extend(probes.milliseconds)
                 speed = measured.requests * size / measured.seconds
-                row = _row(shape, name, concurrency, size, speed)
+                row = row_of(shape, name, concurrency, size, speed)
                 row["p50_ms"], row["p99_ms"] = map(measured.percentile, (50, 99))
-                row["rss_mb"] = memory()
+                row["rss_mb"] = server.process.memory_info().rss / 1e6
                 if (
                     speed
                     > best.get((size, concurrency), {"texts_per_second": 0})["texts_per_second"]
@@ -145,29 +143,14 @@ def _served(
     return list(best.values())
 
 
-async def _drive(
-    port: int, texts: list[str], size: int, concurrency: int, seconds: float
-) -> tuple[load.Measured, load.Measured]:
-    requests = [
-        load.post(PREDICT, json.dumps({"instances": texts[at : at + size]}).encode())
-        for at in range(0, len(texts), size)
-    ]
-    await load.drive(port, requests, min(concurrency, 8), 0.5)
-    stop = asyncio.Event()
-    probing = asyncio.create_task(load.probe(port, HEALTH, stop))
-    measured = await load.drive(port, requests, concurrency, seconds)
-    stop.set()
-    return measured, await probing
-
-
 @contextmanager
-def _server(module: list[str], port: int) -> Iterator[Callable[[], float]]:
-    """A server process, once it answers; gives its resident memory in MB."""
+def _server(module: list[str], port: int) -> Iterator[Server]:
+    """A server process, once it answers."""
     with tempfile.TemporaryFile("w+") as log:
         process = psutil.Popen([sys.executable, "-m", *module], stdout=log, stderr=log)
         try:
             _wait(process, port, log)
-            yield lambda: process.memory_info().rss / 1e6
+            yield Server(process, port, PREDICT, HEALTH)
         finally:
             process.kill()
             process.wait()
@@ -185,17 +168,6 @@ def _wait(process: psutil.Popen, port: int, log: IO[str]) -> None:
                 log.seek(0)
                 raise RuntimeError(f"{process.args}: {log.read()[-2000:]}") from error
             time.sleep(0.2)
-
-
-def _row(shape: str, server: str, concurrency: int, size: int, speed: float) -> Row:
-    return {
-        "model": shape,
-        "server": server,
-        "concurrency": concurrency,
-        "texts_a_request": size,
-        "texts_per_second": speed,
-        **dict.fromkeys(("p50_ms", "p99_ms", "health_p99_ms", "rss_mb"), ""),
-    }
 
 
 def _targets(shape: str, rows: list[Row]) -> list[Target]:
