@@ -131,10 +131,8 @@ def _served(
                 row = row_of(shape, name, concurrency, size, speed)
                 row["p50_ms"], row["p99_ms"] = map(measured.percentile, (50, 99))
                 row["rss_mb"] = server.process.memory_info().rss / 1e6
-                if (
-                    speed
-                    > best.get((size, concurrency), {"texts_per_second": 0})["texts_per_second"]
-                ):
+                kept = best.setdefault((size, concurrency), row)
+                if speed > kept["texts_per_second"]:
                     best[size, concurrency] = row
             row = best[size, concurrency]
             row["health_p99_ms"] = float(np.percentile(health[size, concurrency], 99))

@@ -79,7 +79,7 @@ def write_int8_ir(
     """Quantize the model in `<source>/openvino/` to `<folder>/openvino/`.
 
     Weights and activations of the layers' matrix products take 8 bits; attention between tokens
-    stays in fp32, which is no slower. The ranges of activations are those seen for `texts` (with
+    stays in floats. The ranges of activations are those seen for `texts` (with
     `pairs` as second sentences, when given). They are constants, so a text's answer does not depend
     on its batch, as it would with ranges taken from each batch.
     """
