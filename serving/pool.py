@@ -1,6 +1,6 @@
 """Requests that wait, and their encoded texts in the order in which they are due."""
 
-import heapq
+import bisect
 import itertools
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +12,12 @@ import numpy as np
 from serving.classifier import Floats
 from serving.encoding import Encoded
 from serving.passes import Filling, Passes
+
+LOOKAHEAD = 4
+"""Full passes' worth of rows, those that are due first, from which a pass takes like lengths.
+
+Of more they are more alike, but each take looks at them all, and more rows overtake others.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,22 +86,28 @@ class Row:
     weight: float
 
 
+Due = tuple[int, int, Row]
+"""A row that waits, with its turn and its arrival before it: the least is due first."""
+
+
 class Pool:
     """Rows that wait for a pass, in turns.
 
     Turns are those of start-time fair queuing, so a request of thousands does not hold up one of a
-    few. Not for several threads at once.
+    few. A pass has the row that is due first, so none waits for more passes than rows are due
+    before it. The others of the pass are those due soon whose lengths are nearest to that row's,
+    since attention pads to the longest. Not for several threads at once.
     """
 
     def __init__(self, padded: Callable[[Encoded], int], passes: Passes) -> None:
         """`padded` tells a row's tokens after padding."""
         self._padded = padded
         self._passes = passes
-        self._rows: dict[int, list[tuple[int, int, Row]]] = {}
-        """By the group of rows that may share a pass a heap of (turn, arrival, row)."""
+        self._rows: dict[int, list[Due]] = {}
+        """By the group of rows that may share a pass, as they are due."""
         self._arrival = itertools.count()
         self.turn = 0
-        """The turn of the row that was taken last; requests that arrive begin there."""
+        """The turn of the last pass's row that was due first; requests that arrive begin there."""
         self.tokens = 0
         """Tokens to compute for all rows that wait."""
 
@@ -118,34 +130,49 @@ class Pool:
                 padded = self._padded(window)
                 row = Row(job, first + text, window, padded, 1 / len(texts[text]))
                 rows = self._rows.setdefault(self._passes.group(padded), [])
-                heapq.heappush(rows, (turn, next(self._arrival), row))
+                bisect.insort(rows, (turn, next(self._arrival), row))
                 self.tokens += self._cost(row)
 
     def take(self, lanes: int) -> tuple[list[Row], int]:
-        """The next batch, the row that is due first and more of its group, and its tokens.
+        """The next batch, the row that is due first and others of its group, and its tokens.
 
         One of `lanes` leaves the others their part.
         """
         for rows in self._rows.values():
-            while rows and not rows[0][2].job.unanswered:  # dropped
-                self._pop(rows)
+            self._soon(rows, 1)
         self._rows = {group: rows for group, rows in self._rows.items() if rows}
         if not self._rows:
             return [], 0
-        share = self._passes.share(self.tokens, lanes)
         rows = min(self._rows.values(), key=lambda rows: rows[0])
-        self.turn = max(self.turn, rows[0][0])
+        soon = self._soon(rows, LOOKAHEAD * self._passes.tokens)
+        share = self._passes.share(self.tokens, lanes)
+        turn, _, first = soon[0]
+        self.turn = max(self.turn, turn)
         batch, filling = [], Filling(self._passes)
-        while rows and filling.tokens < share:
-            if not filling.takes(rows[0][2].padded, len(rows[0][2].encoded)):
+        for _, _, row in sorted(soon, key=lambda due: abs(due[2].padded - first.padded)):
+            if filling.tokens >= share or not filling.takes(row.padded, len(row.encoded)):
                 break
-            batch.append(self._pop(rows))
-        return [row for row in batch if row.job.unanswered], filling.tokens
+            batch.append(row)
+        taken = set(batch)
+        rows[: len(soon)] = [due for due in soon if due[2] not in taken]
+        self.tokens -= filling.tokens
+        return batch, filling.tokens
 
-    def _pop(self, rows: list[tuple[int, int, Row]]) -> Row:
-        row = heapq.heappop(rows)[2]
-        self.tokens -= self._cost(row)
-        return row
+    def _soon(self, rows: list[Due], tokens: int) -> list[Due]:
+        """The first of `rows`, of so many `tokens` at least; the dropped among them are removed."""
+        soon: list[Due] = []
+        seen = 0
+        while seen < len(rows) and tokens > 0:
+            due = rows[seen]
+            seen += 1
+            cost = self._cost(due[2])
+            if due[2].job.unanswered:
+                soon.append(due)
+                tokens -= cost
+            else:
+                self.tokens -= cost
+        rows[:seen] = soon
+        return soon
 
     def _cost(self, row: Row) -> int:
         return self._passes.cost(row.padded, len(row.encoded))
