@@ -2,8 +2,9 @@
 
 Starts each server itself, on the same texts, threads and model, and drives them from this process
 over the same cores, as a sidecar would. Each round measures every row, one server after another,
-and the others then have nothing to do. Of each row the fastest round is told, since whatever else
-the machine does only ever costs time; of the health endpoint all rounds.
+and the others then have nothing to do; the ceilings are measured twice a round. Of each row the
+fastest is told, since whatever else the machine does only ever costs time; of the health endpoint
+all rounds.
 """
 
 import argparse
@@ -80,9 +81,10 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
         for number in range(rounds):
             first = number % len(running)
             turned = [*running[first:], *running[:first]]
-            for row in _ceilings(shape, folders, texts, threads, seconds):
-                _keep(best, row)
             for size, concurrency in cells:
+                if concurrency == CONCURRENCIES[0]:  # beside each half of the rows
+                    for row in _ceilings(shape, folders, texts, threads, seconds):
+                        _keep(best, row)
                 for name, server in turned:
                     measured, health = uvloop.run(drive(server, texts, size, concurrency, seconds))
                     key = (name, concurrency, size)

@@ -23,6 +23,10 @@ WAITING_CHARACTERS = 1 << 25
 """Characters that may wait: a bound on memory, since a text may have any number of them."""
 
 
+ASK_AGAIN = 0.001
+"""Seconds in which a client that was answered is expected to ask again, or the next one of them."""
+
+
 _WAKE = Job.of((), None, 0)
 """Stands in the queue of arrivals for work that did not arrive."""
 
@@ -30,9 +34,10 @@ _WAKE = Job.of((), None, 0)
 class Batcher:
     """Bounded queue and worker threads around one classifier, one for each lane of its backend.
 
-    A worker never waits for more: it takes what is there. While forward passes run the next batch
-    gathers, so batches grow with the load and an idle server answers at once, with all its cores.
-    Each pass takes texts in the order of the pool.
+    While forward passes run the next batch gathers, so batches grow with the load and an idle
+    server answers at once, with all its cores. A worker takes what is there; it waits for more only
+    beside a running pass, and for no more texts than it has just answered (see ASK_AGAIN). Each
+    pass takes texts in the order of the pool.
     """
 
     def __init__(self, classifier: Classifier, max_queue: int, max_wait: float = math.inf) -> None:
@@ -130,7 +135,8 @@ class Batcher:
                     self._drop(job, error)
 
     def _serve(self, lane: int) -> None:
-        while (planned := self._plan()) is not None:
+        answered = 0
+        while (planned := self._plan(answered)) is not None:
             batch, alone, began = planned
             answered = self._classify(batch, None if alone else lane)
             with self._state:
@@ -142,11 +148,11 @@ class Batcher:
                 if unread or self._closing:  # the planner has something to do that did not arrive
                     self._arrivals.put(_WAKE)
 
-    def _plan(self) -> tuple[list[Row], bool, float] | None:
+    def _plan(self, answered: int) -> tuple[list[Row], bool, float] | None:
         """The next batch, whether it runs alone, and when planning it began; None at the end.
 
         One thread plans at a time, and waits here when there is nothing to do; the others run
-        their batches or wait behind it.
+        their batches or wait behind it. So many texts as were `answered` may come again.
         """
         with self._planning:
             arrivals: list[Job | None] = []
@@ -156,7 +162,9 @@ class Batcher:
                     arrivals.append(self._arrivals.get())
                 with self._state:
                     self._closing = self._closing or None in arrivals
-                    self._take(job for job in arrivals if job is not None and job is not _WAKE)
+                    came = [job for job in arrivals if job is not None and job is not _WAKE]
+                    self._take(came)
+                answered -= sum(len(job.texts) for job in came)
                 encoded = self._reader.read()
                 with self._state:
                     for job, texts in encoded:
@@ -165,7 +173,9 @@ class Batcher:
                         else:
                             self._pool.add(job, texts)
                     self._reader.forget_done()
-                    batch, tokens = self._pool.take(len(self._workers))
+                    small = 0 < self._pool.tokens < self._classifier.passes.least
+                    waits = small and answered > 0 and self._running and not self._closing
+                    batch, tokens = ([], 0) if waits else self._pool.take(len(self._workers))
                     if batch:
                         self._running += 1
                         alone = self._running == 1 and len(self._live) == 1 and not self._pool
@@ -173,7 +183,14 @@ class Batcher:
                         return batch, alone, began
                     if self._closing and not self._reader:
                         return None
-                arrivals = [] if encoded else [self._arrivals.get()]
+                arrivals = []
+                if waits:
+                    try:
+                        arrivals = [self._arrivals.get(timeout=ASK_AGAIN)]
+                    except queue.Empty:
+                        answered = 0
+                elif not encoded:
+                    arrivals = [self._arrivals.get()]
 
     def _take(self, arrived: Iterable[Job]) -> None:
         for job in arrived:

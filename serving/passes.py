@@ -25,14 +25,19 @@ class Passes:
         """Tokens that are computed for a text of `length` tokens, `padded` with padding."""
         return length if self.packs else padded
 
+    @property
+    def least(self) -> int:
+        """A quarter of a full pass is as fast for each token; of fewer, each takes longer."""
+        return self.tokens // 4
+
     def share(self, waiting: int, lanes: int) -> int:
         """Tokens for the next pass where `waiting` are to be computed and `lanes` take from them.
 
-        Passes become smaller towards the end, so that all lanes end together; but a quarter of a
-        full pass is as fast for each token, so smaller ones would only cost time.
+        Passes become smaller towards the end, so that all lanes end together, but not below the
+        `least`, which would only cost time.
         """
         full = -(-waiting // (lanes * self.tokens))
-        return max(self.tokens // 4, -(-waiting // max(1, lanes * full)))
+        return max(self.least, -(-waiting // max(1, lanes * full)))
 
 
 class Filling:

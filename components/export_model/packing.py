@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import einsum, softmax
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -105,11 +106,9 @@ class PackedModel(torch.nn.Module):
         scaling: float | None = None,
         **named: Any,
     ) -> tuple[torch.Tensor, None]:
-        """Attention for transformers: [1, heads, kept, size] in, [1, kept, heads, size] out.
-
-        In the last layer, if it is for first tokens alone, `kept` is that of the rows, and keys and
-        values are computed here, of all tokens.
-        """
+        """Attention for transformers: [1, heads, kept, size] in, [1, kept, heads, size] out."""
+        if self._read is not None:
+            return self._attend_first(module, query[0], self._read[0], scaling), None
         heads, size = query.shape[1], query.shape[3]
 
         def padded(tokens: torch.Tensor) -> torch.Tensor:
@@ -119,18 +118,36 @@ class PackedModel(torch.nn.Module):
         def flat(states: torch.Tensor) -> torch.Tensor:
             return states.transpose(1, 2).reshape(-1, heads * size)
 
-        if self._read is None:
-            query, key, value = (padded(flat(states)) for states in (query, key, value))
-        else:
-            query = query.permute(2, 1, 0, 3)
-            key, value = (padded(project(self._read[0])) for project in _projections(module))
+        query, key, value = (padded(flat(states)) for states in (query, key, value))
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=self._bias, scale=scaling)
-        if self._read is None:
-            return flat(mixed).index_select(0, self._kept).view(1, -1, heads, size), None
-        return mixed.permute(2, 0, 1, 3), None
+        return flat(mixed).index_select(0, self._kept).view(1, -1, heads, size), None
+
+    def _attend_first(
+        self,
+        module: torch.nn.Module,
+        query: torch.Tensor,
+        read: torch.Tensor,
+        scaling: float | None,
+    ) -> torch.Tensor:
+        """Attention of first tokens, [heads, rows, size], to tokens [kept, width].
+
+        Neither keys nor values are computed of all tokens, since q (W_k x) = (q W_k) x, and a mean
+        over values W_v x + b is W_v of the mean over x, and b; the key's bias adds as much to each
+        token's score, which changes nothing. Returns [1, rows, heads, size].
+        """
+        heads, _, size = query.shape
+        key, value = _projections(module)
+        scaled = key.weight.view(heads, size, -1) * (size**-0.5 if scaling is None else scaling)
+        asked = einsum("hrs,hsw->rhw", query, scaled)
+        tokens = embedding(self._places, read)
+        scores = asked @ tokens.transpose(1, 2) + self._bias[:, 0]
+        mean = softmax(scores, dim=-1) @ tokens
+        mixed: torch.Tensor = einsum("rhw,hsw->rhs", mean, value.weight.view(heads, size, -1))
+        mixed += value.bias.view(heads, size)
+        return mixed[None]
 
 
-def _projections(module: torch.nn.Module) -> list[torch.nn.Module]:
+def _projections(module: torch.nn.Module) -> list[Any]:
     for names in _KEY_AND_VALUE:
         if all(hasattr(module, name) for name in names):
             return [getattr(module, name) for name in names]

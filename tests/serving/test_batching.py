@@ -4,6 +4,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, wait
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,44 @@ def test_a_pass_leaves_the_other_lane_to_a_request_that_came_meanwhile(
     gated.go.release(2)
     assert [len(future.result(30).logits) for future in (first, second)] == [1, 1]
     assert sorted(gated.lanes, key=str) == [0, 1]
+    batcher.close()
+
+
+def test_a_worker_waits_beside_a_running_pass_for_those_that_it_has_answered(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.batching.ASK_AGAIN", 30)
+    gated = Lanes(classifier)
+    batcher = Batcher(gated, 100)
+    held = batcher.submit(["us"], None)
+    assert gated.entered.acquire(timeout=30)
+    two = batcher.submit(["us"] * 2, None)  # an idle worker waits for nobody
+    assert gated.entered.acquire(timeout=30)
+    gated.go.release()
+    done, _ = wait([held, two], timeout=30, return_when=FIRST_COMPLETED)
+    again = len(done.pop().result().logits)
+    for _ in range(again):
+        assert not gated.entered.acquire(timeout=0.05)
+        batcher.submit(["a park"], None)
+    assert gated.entered.acquire(timeout=30)
+    assert gated.calls == [1, 2, again]
+    gated.go.release(2)
+    batcher.close()
+
+
+def test_a_worker_waits_no_longer_than_a_client_takes_to_ask_again(classifier: Classifier) -> None:
+    gated = Lanes(classifier)
+    batcher = Batcher(gated, 100)
+    futures = []
+    for _ in range(2):
+        futures.append(batcher.submit(["us"] * 2, None))
+        assert gated.entered.acquire(timeout=30)
+    gated.go.release()
+    wait(futures, timeout=30, return_when=FIRST_COMPLETED)
+    batcher.submit(["a park"], None)  # one of the two that were answered
+    assert gated.entered.acquire(timeout=30)
+    assert gated.calls == [2, 2, 1]
+    gated.go.release(2)
     batcher.close()
 
 
