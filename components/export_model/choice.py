@@ -99,19 +99,20 @@ def _made(
     from serving.backends.openvino import OpenVINOBackend, why_not_bf16
     from serving.backends.openvino import openvino as ov
 
-    exact = _home("openvino", home)
-    if not ir(exact).is_file():
-        write_ir(reference, exact)
-    if name == "openvino-bf16" and (why := why_not_bf16(ov.Core().read_model(ir(exact)))):
+    exact = name == "openvino"
+    floats = home if exact else _home("openvino-bf16", home)
+    if not ir(floats).is_file():
+        write_ir(reference, floats, exact=exact)
+    if name == "openvino-bf16" and (why := why_not_bf16(ov.Core().read_model(ir(floats)))):
         raise ValueError(why)
     if name == "openvino-int8":
-        write_int8_ir(reference, calibration.texts, exact, home, calibration.pairs)
+        write_int8_ir(reference, calibration.texts, floats, home, calibration.pairs)
     return _with(reference, OpenVINOBackend(home, name))
 
 
 def _home(name: BackendName, added: Path) -> Path:
-    """Where the files of a candidate are made, beside `added`; bf16 reads those of fp32."""
-    return added.with_name("candidate-openvino" if name == "openvino-bf16" else f"candidate-{name}")
+    """Where the files of a candidate are made, beside `added`."""
+    return added.with_name(f"candidate-{name}")
 
 
 def _with(reference: Classifier, backend: Any) -> Classifier:

@@ -1,10 +1,12 @@
 """Write a PyTorch classifier as OpenVINO IR, in fp32 or quantized to 8 bits."""
 
+from __future__ import annotations
+
 import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from serving.backends.openvino import ir, pack, packs
 from serving.backends.openvino import openvino as ov
 from serving.backends.pytorch import PyTorchBackend
 from serving.classifier import Classifier, Floats
+
+if TYPE_CHECKING:
+    from components.export_model.packing import LastLayer
 
 _EXAMPLES = (
     ["an", "example of another length"],
@@ -24,11 +29,13 @@ _EXAMPLES = (
 _FP32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
-def write_ir(reference: Classifier, folder: Path) -> None:
+def write_ir(reference: Classifier, folder: Path, *, exact: bool = True) -> None:
     """Write `reference`'s model to `<folder>/openvino/`, in fp32 and for inputs of any shape.
 
-    Its layers read tokens without padding (see packing) where that gives the same logits. Raises
-    whatever the conversion raises for a model that it does not know.
+    Its layers read tokens without padding (see packing) where that gives the same logits. Unless it
+    is to be computed in fp32, as `exact` says, nothing is in it that has other bits in reduced
+    precision when other texts share the batch. Raises whatever the conversion raises for a model
+    that it does not know.
     """
 
     assert isinstance(reference.backend, PyTorchBackend)
@@ -36,20 +43,20 @@ def write_ir(reference: Classifier, folder: Path) -> None:
     model.config.use_cache = False  # a decoder's cache is no output
     batches = [reference.encoder.pad(reference.encoder.encode(texts)) for texts in _EXAMPLES]
     expected = [reference.backend.logits(batch) for batch in batches]
-    converted = (
-        _packed(model, batches, expected, first_only=True)
-        or _packed(model, batches, expected, first_only=False)
-        or _converted(model, batches[0])
-    )
+    ways: tuple[LastLayer, ...] = ("folded", "first", "whole") if exact else ("first", "whole")
+    tried = (_packed(model, batches, expected, last_layer) for last_layer in ways)
+    converted = next(filter(None, tried), None) or _converted(model, batches[0])
     ov.save_model(converted, ir(folder), compress_to_fp16=False)
 
 
-def _packed(model: Any, batches: list[Inputs], expected: list[Floats], *, first_only: bool) -> Any:
+def _packed(
+    model: Any, batches: list[Inputs], expected: list[Floats], last_layer: LastLayer
+) -> Any:
     """The model converted with packed layers; None where it cannot be or answers otherwise."""
     from components.export_model.packing import packed
 
     try:
-        with packed(model, first_only=first_only) as instead:
+        with packed(model, last_layer) as instead:
             converted = _converted(instead, pack(batches[0]))
         compiled = ov.compile_model(converted, "CPU", _FP32)
         logits = [compiled(pack(batch))[0] for batch in batches]
@@ -76,7 +83,7 @@ def write_int8_ir(
     folder: Path,
     pairs: Sequence[str] | None = None,
 ) -> None:
-    """Quantize the model in `<source>/openvino/` to `<folder>/openvino/`.
+    """Quantize the model in `<source>/openvino/`, which is not `exact`, to `<folder>/openvino/`.
 
     Weights and activations of the layers' matrix products take 8 bits; attention between tokens
     stays in floats. The ranges of activations are those seen for `texts` (with

@@ -7,12 +7,15 @@ a text's first token takes is computed, where the classifier's head reads no oth
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import einsum, softmax
 from torch.nn.functional import embedding, scaled_dot_product_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+LastLayer = Literal["whole", "first", "folded"]
+"""What is computed of the last layer: all; what first tokens take; that without keys and values."""
 
 _NAME = "packed"
 _KEY_AND_VALUE = (("key", "value"), ("k_lin", "v_lin"))
@@ -20,20 +23,20 @@ _KEY_AND_VALUE = (("key", "value"), ("k_lin", "v_lin"))
 
 
 @contextmanager
-def packed(model: Any, *, first_only: bool) -> Iterator["PackedModel"]:
-    """`model` with packed layers, the last one for first tokens alone if `first_only`.
+def packed(model: Any, last_layer: LastLayer) -> Iterator["PackedModel"]:
+    """`model` with packed layers, the last one as `last_layer` says.
 
     It is itself again afterwards. Raises AttributeError where the layers are not one module, as
-    those of decoders, or where `first_only` does not know the last of them, and ValueError where
-    attention is the model's own, as DeBERTa's. Layers may do more between tokens than attention, be
-    called otherwise, or be followed by a head that reads more than first tokens: that it runs and
-    answers the same is for the caller to check.
+    those of decoders, or where the last one is to be for first tokens and is not of a known kind,
+    and ValueError where attention is the model's own, as DeBERTa's. Layers may do more between
+    tokens than attention, be called otherwise, or be followed by a head that reads more than first
+    tokens: that it runs and answers the same is for the caller to check.
     """
     base = model.base_model
     layers = base.encoder if hasattr(base, "encoder") else base.transformer
-    last = layers.layer[-1] if first_only else None
+    last = None if last_layer == "whole" else layers.layer[-1]
     attention = model.config._attn_implementation
-    instead = PackedModel(model, layers.forward, last and last.forward)
+    instead = PackedModel(model, layers.forward, last and last.forward, last_layer == "folded")
     ALL_ATTENTION_FUNCTIONS[_NAME] = instead.attend
     layers.forward = instead.run_layers
     if last is not None:
@@ -53,9 +56,9 @@ def packed(model: Any, *, first_only: bool) -> Iterator["PackedModel"]:
 class PackedModel(torch.nn.Module):
     """A classifier with two inputs more, `kept` and `places` (serving.backends.openvino.pack)."""
 
-    def __init__(self, model: Any, layers: Any, last: Any) -> None:
+    def __init__(self, model: Any, layers: Any, last: Any, folded: bool) -> None:
         super().__init__()
-        self.model, self._layers, self._last = model, layers, last
+        self.model, self._layers, self._last, self._folded = model, layers, last, folded
         self._kept = self._places = self._bias = torch.empty(0)
         self._read: torch.Tensor | None = None
         """In the last layer, if it is for first tokens alone, what it reads: [1, kept, width]."""
@@ -106,9 +109,11 @@ class PackedModel(torch.nn.Module):
         scaling: float | None = None,
         **named: Any,
     ) -> tuple[torch.Tensor, None]:
-        """Attention for transformers: [1, heads, kept, size] in, [1, kept, heads, size] out."""
-        if self._read is not None:
-            return self._attend_first(module, query[0], self._read[0], scaling), None
+        """Attention for transformers: [1, heads, kept, size] in, [1, kept, heads, size] out.
+
+        In the last layer, if it is for first tokens alone, `kept` is that of the rows, and keys and
+        values are not those given.
+        """
         heads, size = query.shape[1], query.shape[3]
 
         def padded(tokens: torch.Tensor) -> torch.Tensor:
@@ -118,11 +123,19 @@ class PackedModel(torch.nn.Module):
         def flat(states: torch.Tensor) -> torch.Tensor:
             return states.transpose(1, 2).reshape(-1, heads * size)
 
-        query, key, value = (padded(flat(states)) for states in (query, key, value))
+        if self._read is None:
+            query, key, value = (padded(flat(states)) for states in (query, key, value))
+        elif self._folded:
+            return self._attend_folded(module, query[0], self._read[0], scaling), None
+        else:
+            query = query.permute(2, 1, 0, 3)
+            key, value = (padded(project(self._read[0])) for project in _projections(module))
         mixed = scaled_dot_product_attention(query, key, value, attn_mask=self._bias, scale=scaling)
-        return flat(mixed).index_select(0, self._kept).view(1, -1, heads, size), None
+        if self._read is None:
+            return flat(mixed).index_select(0, self._kept).view(1, -1, heads, size), None
+        return mixed.permute(2, 0, 1, 3), None
 
-    def _attend_first(
+    def _attend_folded(
         self,
         module: torch.nn.Module,
         query: torch.Tensor,
@@ -133,7 +146,8 @@ class PackedModel(torch.nn.Module):
 
         Neither keys nor values are computed of all tokens, since q (W_k x) = (q W_k) x, and a mean
         over values W_v x + b is W_v of the mean over x, and b; the key's bias adds as much to each
-        token's score, which changes nothing. Returns [1, rows, heads, size].
+        token's score, which changes nothing. In bf16 these products have other bits in other
+        company. Returns [1, rows, heads, size].
         """
         heads, _, size = query.shape
         key, value = _projections(module)

@@ -191,7 +191,7 @@ def test_a_bf16_release_is_refused_by_a_cpu_without_bf16(
 def test_a_model_that_cannot_be_converted_is_served_by_pytorch(
     tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unknown(reference: Classifier, folder: Path) -> None:
+    def unknown(reference: Classifier, folder: Path, *, exact: bool) -> None:
         raise RuntimeError("no conversion rule for aten::strange")
 
     monkeypatch.setattr(choice, "write_ir", unknown)
