@@ -115,10 +115,12 @@ def pack(inputs: Inputs) -> Inputs:
     to a multiple; `places` has for each token its place among the kept, for padding any.
     """
     mask = inputs["attention_mask"]
-    kept = np.flatnonzero(mask)
-    places = np.maximum(np.cumsum(mask) - 1, 0).reshape(mask.shape)
+    found = np.flatnonzero(mask)
     multiple = KEPT_ALONE if len(mask) == 1 else KEPT
-    return {**inputs, "kept": np.pad(kept, (0, -len(kept) % multiple)), "places": places}
+    kept = np.zeros(-(-len(found) // multiple) * multiple, found.dtype)  # np.pad is slow
+    kept[: len(found)] = found
+    places = np.maximum(np.cumsum(mask) - 1, 0).reshape(mask.shape)
+    return {**inputs, "kept": kept, "places": places}
 
 
 @functools.cache
