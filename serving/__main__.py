@@ -23,8 +23,8 @@ from serving.settings import OPENVINO, serving_settings
 TRAINING_LIBRARIES = ("accelerate", "boto3", "datasets", "deepspeed", "scipy", "sklearn")
 
 ARENAS = 4
-"""Of malloc, for each thread of the forward pass. With one more than those threads, what allocates
-at once waits for each other: 8 bits take a tenth longer for one text alone."""
+"""Of malloc, for each thread of the forward pass. One pass allocates on several threads, and those
+that share an arena wait for each other, which a text alone feels most."""
 
 _M_ARENA_MAX = -8  # malloc.h
 

@@ -123,17 +123,17 @@ class PackedModel(torch.nn.Module):
         def flat(states: torch.Tensor) -> torch.Tensor:
             return states.transpose(1, 2).reshape(-1, heads * size)
 
+        def attended(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            bias = self._bias
+            return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scaling)
+
         if self._read is None:
-            query, key, value = (padded(flat(states)) for states in (query, key, value))
-        elif self._folded:
-            return self._attend_folded(module, query[0], self._read[0], scaling), None
-        else:
-            query = query.permute(2, 1, 0, 3)
-            key, value = (padded(project(self._read[0])) for project in _projections(module))
-        mixed = scaled_dot_product_attention(query, key, value, attn_mask=self._bias, scale=scaling)
-        if self._read is None:
+            mixed = attended(padded(flat(query)), padded(flat(key)), padded(flat(value)))
             return flat(mixed).index_select(0, self._kept).view(1, -1, heads, size), None
-        return mixed.permute(2, 0, 1, 3), None
+        if self._folded:
+            return self._attend_folded(module, query[0], self._read[0], scaling), None
+        key, value = (padded(project(self._read[0])) for project in _projections(module))
+        return attended(query.permute(2, 1, 0, 3), key, value).permute(2, 0, 1, 3), None
 
     def _attend_folded(
         self,

@@ -16,7 +16,7 @@ def server() -> Iterator[type[Web]]:
     content = b"text,label\na,b\n"
     handler = type("Handler", (Web,), {"requests": [], "sent": [], "content": content})
     with listening(handler) as url:
-        handler.url = url  # type: ignore[attr-defined] # for the tests
+        handler.url = url  # type: ignore[attr-defined] # tests ask it where it listens
         yield handler
 
 
