@@ -19,8 +19,11 @@ def in_our_passes(folder: Path, texts: list[str], seconds: float) -> float:
     classifier = Classifier.load(folder)
     encoder = classifier.encoder
     rows = encoder.encode(texts)
-    sizes = [(encoder.padded(row), len(row)) for row in rows]
-    inputs = [encoder.pad([rows[i] for i in some]) for some in batches(sizes, classifier.passes)]
+    sizes = [(classifier.padded(row), len(row)) for row in rows]
+    multiple = classifier.backend.pad_to_multiple_of
+    inputs = [
+        encoder.pad([rows[i] for i in some], multiple) for some in batches(sizes, classifier.passes)
+    ]
     return _rate(lambda: [classifier.backend.logits(each) for each in inputs], len(texts), seconds)
 
 

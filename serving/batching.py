@@ -56,7 +56,7 @@ class Batcher:
         self._planning, self._state = threading.Lock(), threading.Lock()
         self._arrivals: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._reader = Reader(classifier)
-        self._pool = Pool(classifier.encoder.padded, classifier.passes)
+        self._pool = Pool(classifier.padded, classifier.passes)
         self._running = 0
         self._ended = -math.inf
         self._closing = False

@@ -70,11 +70,27 @@ class Classifier:
     def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
         """Logits of shape [len(rows), outputs], in the order given; for `lane` see Backend."""
         result = np.empty((len(rows), len(self.labels)), dtype=np.float32)
-        sizes = [(self.encoder.padded(row), len(row)) for row in rows]
+        sizes = [(self.padded(row), len(row)) for row in rows]
+        multiple = self.backend.pad_to_multiple_of
         for indices in batches(sizes, self.passes):
-            inputs = self.encoder.pad([rows[index] for index in indices])
+            inputs = self.encoder.pad([rows[index] for index in indices], multiple)
             result[indices] = self.backend.logits(inputs, lane)
         return result
+
+    def warm_up(self) -> None:
+        """Let the backend record what it records, up to the length of a full pass.
+
+        Else the first to ask would wait for it, and the server take that for its speed.
+        """
+        if not self.backend.records:
+            return
+        [row] = self.encoder.encode(["warm-up " * self.encoder.max_length])
+        lengths = range(1, min(len(row), self.passes.tokens) + 1, self.backend.pad_to_multiple_of)
+        self.logits([row.cut(length) for length in lengths])
+
+    def padded(self, row: Encoded) -> int:
+        """Tokens of a row after padding, when it is alone."""
+        return self.encoder.padded(row, self.backend.pad_to_multiple_of)
 
     def probabilities(self, logits: Floats) -> Floats:
         """Apply the problem's own function to logits [N, C]: the only place where that is done.

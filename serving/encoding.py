@@ -18,14 +18,9 @@ from transformers import (
 from transformers.tokenization_utils_base import TruncationStrategy
 from transformers.utils.generic import PaddingStrategy
 
-from serving.backends.base import Inputs
+from serving.backends.base import PAD_TO_MULTIPLE_OF, Inputs
 from serving.errors import InputError
 
-BUCKET = 16
-"""Texts are padded to a multiple of so many tokens, those that a vector of AVX-512 holds in fp32.
-
-Then sums over a row's tokens have the same order however far the row is padded (tested).
-"""
 MAX_WINDOWS = 64
 """Windows of one text; what lies beyond is not read, and the answer says that it was cut."""
 
@@ -55,6 +50,11 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.features["input_ids"])
+
+    def cut(self, length: int) -> Encoded:
+        """Its first tokens, as they are."""
+        features = {name: values[:length] for name, values in self.features.items()}
+        return replace(self, features=features)
 
 
 def usable_length(config: PretrainedConfig) -> int | None:
@@ -210,18 +210,18 @@ class Encoder:
             for windows in found
         ]
 
-    def padded(self, row: Encoded) -> int:
-        """Tokens of a row after padding, when it is alone.
+    def padded(self, row: Encoded, multiple: int = PAD_TO_MULTIPLE_OF) -> int:
+        """Tokens of a row after padding to a multiple, when it is alone.
 
         Backends that compute padding take rows of one such number together, so that the batch does
         not change a row's answer: the sums over tokens have the same order. 8 bits need that, since
         a difference of 1e-7 before a rounding is one of 1e-3 after it.
         """
-        return min(self.max_length, -(-len(row) // BUCKET) * BUCKET)
+        return min(self.max_length, -(-len(row) // multiple) * multiple)
 
-    def pad(self, rows: Sequence[Encoded]) -> Inputs:
+    def pad(self, rows: Sequence[Encoded], multiple: int = PAD_TO_MULTIPLE_OF) -> Inputs:
         """Pad encoded texts to the longest of them, and that as `padded`: [len(rows), tokens]."""
-        shape = len(rows), max(map(self.padded, rows))
+        shape = len(rows), max(self.padded(row, multiple) for row in rows)
         tokenizer = self.tokenizer
         fill = {
             "input_ids": tokenizer.pad_token_id or 0,

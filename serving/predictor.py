@@ -47,6 +47,7 @@ class Loaded:
             self.version, self.reference = release.version, release.reference
             self.classifier = Classifier.load(folder, threads)
             tried = self.classifier.classify(["warm-up", "warm-up of another length"])
+            self.classifier.warm_up()
         except InputError:
             raise
         except Exception as error:  # transformers raises whatever its readers raise

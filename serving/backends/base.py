@@ -12,6 +12,10 @@ from serving.settings import BackendName
 Inputs = dict[str, npt.NDArray[np.int64]]
 """Model inputs by name (`input_ids`, `attention_mask`, ...), each of shape [batch, tokens]."""
 
+PAD_TO_MULTIPLE_OF = 16
+"""On CPUs. A vector of AVX-512 holds so many numbers in fp32, so sums over a row's tokens have the
+same order however far the row is padded (tested)."""
+
 
 class Backend(Protocol):
     """Runs the model's forward pass."""
@@ -23,6 +27,12 @@ class Backend(Protocol):
 
     packs: bool
     """Whether padding is left out of what is computed, so that texts of any lengths go together."""
+
+    pad_to_multiple_of: int
+    """Texts are padded to a multiple of so many tokens."""
+
+    records: bool
+    """Whether the first pass of a padded length takes as long as many, since it is recorded."""
 
     lanes: int
     """Forward passes that may run at the same time, each with its part of the cores."""

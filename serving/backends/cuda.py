@@ -18,6 +18,10 @@ TOKENS = 1024
 """Tokens of a pass, padding included. With more a GPU does more in all, but a text alone waits for
 them too, and the host, which tokenizes and answers, seldom feeds it as fast as it computes."""
 
+PAD_TO_MULTIPLE_OF = 32
+"""A pass takes as long for few texts as for many: with multiples of 64 more of those that come
+together share one, with 16 less is wasted once so many wait that all are full."""
+
 _DEVICE = threading.Lock()
 """One pass or recording at a time, of all releases in the process: while a reload records, nothing
 else may be launched into its recording."""

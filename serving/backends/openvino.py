@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from serving.backends.base import Inputs
+from serving.backends.base import PAD_TO_MULTIPLE_OF, Inputs
 from serving.cores import available_cores
 from serving.errors import InputError
 from serving.settings import BackendName
@@ -79,6 +79,8 @@ class OpenVINOBackend:
             ) from error
         self.name: BackendName = name
         self.batch_tokens = BATCH_TOKENS
+        self.pad_to_multiple_of = PAD_TO_MULTIPLE_OF
+        self.records = False
 
     def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:
         """Logits of shape [batch, outputs] for inputs of shape [batch, tokens]."""

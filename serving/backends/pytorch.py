@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from serving.backends.base import Inputs
-from serving.backends.cuda import TOKENS, FixedPasses, exact_arithmetic
+from serving.backends import cuda
+from serving.backends.base import PAD_TO_MULTIPLE_OF, Inputs
 from serving.cores import available_cores
 from serving.errors import InputError
 from serving.settings import BackendName
@@ -33,8 +33,8 @@ class PyTorchBackend:
         absent from it (transformers would fill it with random numbers and only warn), or when
         the backend needs a GPU and there is none.
         """
-        cuda = name.startswith("pytorch-cuda")
-        if cuda and not torch.cuda.is_available():
+        on_gpu = name.startswith("pytorch-cuda")
+        if on_gpu and not torch.cuda.is_available():
             raise InputError(
                 f"{folder} is to be served by {name}, and torch finds no CUDA device here. Serve "
                 "it on a GPU node with the predictor-gpu image, or export it with device: cpu."
@@ -60,17 +60,18 @@ class PyTorchBackend:
                 "with save_pretrained() of the class that its config names."
             )
         self.name: BackendName = name
-        self.batch_tokens = CPU_BATCH_TOKENS
+        self.batch_tokens = cuda.TOKENS if on_gpu else CPU_BATCH_TOKENS
+        self.pad_to_multiple_of = cuda.PAD_TO_MULTIPLE_OF if on_gpu else PAD_TO_MULTIPLE_OF
         self.packs = False  # the reference is the model as it is
+        self.records = on_gpu
         self.lanes = 1
         self.model = model.eval()
-        self._on_gpu: FixedPasses | None = None
-        if cuda:
-            exact_arithmetic()
+        self._on_gpu: cuda.FixedPasses | None = None
+        if on_gpu:
+            cuda.exact_arithmetic()
             # The cores are free while the GPU computes, and tokenizing takes longer than it does.
             os.environ["TOKENIZERS_PARALLELISM"] = "true"
-            self.batch_tokens = TOKENS
-            self._on_gpu = FixedPasses(self.model.cuda())
+            self._on_gpu = cuda.FixedPasses(self.model.cuda())
 
     @torch.inference_mode()
     def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:

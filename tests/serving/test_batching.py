@@ -33,11 +33,11 @@ class Gated(Classifier):
         self.__dict__.update(real.__dict__)
         self.entered, self.go = threading.Semaphore(0), threading.Semaphore(0)
         self.calls: list[int] = []
-        self.padded: list[int] = []
+        self.tokens: list[int] = []
 
     def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
         self.calls.append(len(rows))
-        self.padded.append(len(rows) * max(map(len, rows)))
+        self.tokens.append(len(rows) * max(map(len, rows)))
         self.entered.release()
         assert self.go.acquire(timeout=30)
         return super().logits(rows, lane)
@@ -203,7 +203,7 @@ def test_a_large_request_does_not_keep_a_small_one_waiting(classifier: Classifie
     logits = large.result(60).logits
     expected = classifier.logits(classifier.encoder.encode(TEXTS))
     assert np.allclose(logits, np.tile(expected, (3, 1)), atol=1e-5)
-    assert max(gated.padded) <= classifier.backend.batch_tokens
+    assert max(gated.tokens) <= classifier.backend.batch_tokens
     assert max(gated.calls) <= POOLED
     batcher.close()
 

@@ -14,7 +14,8 @@ from transformers import (
     pipeline,
 )
 
-from serving.classifier import Classifier, batches
+from serving.backends.base import Inputs
+from serving.classifier import Classifier, Floats, batches
 from serving.errors import InputError
 from serving.passes import Passes
 from tests.conftest import hotel_rows
@@ -43,6 +44,23 @@ def test_the_same_text_has_the_same_probabilities_in_any_batch(tiny_model: Path)
     backwards = classifier.classify(TEXTS[::-1])[::-1]
     assert np.abs(together - alone).max() < 1e-6
     assert np.abs(together - backwards).max() < 1e-6
+
+
+def test_warming_up_runs_a_pass_of_each_padded_length(tiny_model: Path) -> None:
+    classifier = Classifier.load(tiny_model)
+    backend = classifier.backend
+    backend.records, backend.pad_to_multiple_of = True, 7
+    seen = []
+
+    def recorded(inputs: Inputs, lane: int | None = None) -> Floats:
+        seen.append(inputs["input_ids"].shape)
+        return np.zeros((len(inputs["input_ids"]), len(classifier.labels)), np.float32)
+
+    backend.logits = recorded  # type: ignore[method-assign]  # no GPU records here
+    classifier.warm_up()
+    assert sorted(seen) == [(1, 7), (1, 14), (1, 21), (1, 24)]
+    lengths = {classifier.padded(row) for row in classifier.encoder.encode(TEXTS)}
+    assert lengths <= {7, 14, 21, 24}
 
 
 def test_softmax_is_applied_once_and_sums_to_one(tiny_model: Path) -> None:

@@ -137,8 +137,8 @@ def test_a_text_has_the_same_bits_in_any_row_of_a_pass(name: str, backend: str, 
     [row, *others] = classifier.encoder.encode(
         [TEXTS[0], *(text for text in TEXTS if len(text) > 40)]
     )
-    length = classifier.encoder.padded(row)
-    others = [each for each in others if classifier.encoder.padded(each) == length]
+    length = classifier.padded(row)
+    others = [each for each in others if classifier.padded(each) == length]
     rows = TOKENS // length
     expected = classifier.logits([row])[0]
     for place in range(rows):
