@@ -33,7 +33,8 @@ from benchmarks.results import Target, at_least, at_most, finish, show
 from components import processes
 from serving.cores import available_cores
 
-WARM_UP = 0.5
+WARM_UP, WARM_UP_TEXTS = 1.5, 128
+"""Seconds, and texts under way at most. OpenVINO makes kernels for each number of tokens."""
 CONCURRENCIES = (1, 8, 32, 128)
 TARGET_CONCURRENCIES = (8, 32)
 TEXTS_A_REQUEST = (1, 32)
@@ -139,7 +140,8 @@ async def drive(
         load.post(server.predict, json.dumps({"instances": texts[at : at + size]}).encode())
         for at in range(0, len(texts), size)
     ]
-    await load.drive(server.port, requests, min(concurrency, 8), WARM_UP)
+    asking = min(concurrency, WARM_UP_TEXTS // size)
+    await load.drive(server.port, requests, asking, WARM_UP)
     stop = asyncio.Event()
     probing = asyncio.create_task(load.probe(server.port, server.health, stop))
     measured = await load.drive(server.port, requests, concurrency, seconds)

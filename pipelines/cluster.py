@@ -13,7 +13,6 @@ from typing import Any
 import requests
 from pydantic import BaseModel, ConfigDict
 
-from pipelines import compile as ir
 from serving.errors import InputError
 
 PIPELINE = "finegate-train-and-promote"
@@ -124,6 +123,8 @@ def experiment(client: Any, place: Place) -> str:
 
 def pipeline_version(client: Any, place: Place) -> tuple[str, str]:
     """Ids of the pipeline and of the version with this code's IR, uploaded if it is not there."""
+    from pipelines import compile as ir  # kfp compiles on import, which takes seconds
+
     content, version = ir.compiled(place.registry)
     with tempfile.TemporaryDirectory() as folder, errors("upload the pipeline"), quiet():
         package = Path(folder) / f"{version}.yaml"

@@ -50,7 +50,7 @@ def without_key_biases(weights: dict[str, Any]) -> dict[str, Any]:
     ("zero_stage", "offload", "legs"),
     [
         (0, False, (2, 1)),
-        (1, False, (2, 1, 2)),
+        (1, False, (2, 1)),
         (2, False, (1, 2)),
         (2, True, (2,)),
         (3, False, (2, 1, 2)),
