@@ -110,6 +110,8 @@ class Pool:
         """The turn of the last pass's row that was due first; requests that arrive begin there."""
         self.tokens = 0
         """Tokens to compute for all rows that wait."""
+        self._share = 0
+        """Tokens for each pass over the rows that wait, so that all are equal; 0 when more came."""
 
     def __bool__(self) -> bool:
         return any(self._rows.values())
@@ -120,6 +122,7 @@ class Pool:
         They take their turns by length: a pass that attends to its longest text wastes less on
         texts of a like length, and a request is answered when the last of its texts is.
         """
+        self._share = 0
         first = job.encoded
         for windows in texts:
             job.windows.append(len(windows))
@@ -145,12 +148,12 @@ class Pool:
             return [], 0
         rows = min(self._rows.values(), key=lambda rows: rows[0])
         soon = self._soon(rows, LOOKAHEAD * self._passes.tokens)
-        share = self._passes.share(self.tokens, lanes)
+        self._share = self._share or self._passes.share(self.tokens, lanes)
         turn, _, first = soon[0]
         self.turn = max(self.turn, turn)
         batch, filling = [], Filling(self._passes)
         for _, _, row in sorted(soon, key=lambda due: abs(due[2].padded - first.padded)):
-            if filling.tokens >= share or not filling.takes(row.padded, len(row.encoded)):
+            if filling.tokens >= self._share or not filling.takes(row.padded, len(row.encoded)):
                 break
             batch.append(row)
         taken = set(batch)

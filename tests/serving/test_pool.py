@@ -78,6 +78,15 @@ def test_requests_share_a_pass_with_those_of_a_like_length() -> None:
     assert len(alike) <= len(by_turns(lengths))
 
 
+def test_passes_over_what_came_together_are_equal_and_planned_anew_when_more_comes() -> None:
+    pool = Pool(padded, PASSES)
+    add(pool, *[35] * 32)
+    assert [pool.take(2)[1] for _ in range(2)] == [280, 280]
+    add(pool, *[35] * 32)
+    assert [pool.take(2)[1] for _ in range(4)] == [420] * 4
+    assert not pool
+
+
 @pytest.mark.parametrize("length", [8, 60, 250])
 def test_a_text_of_another_length_is_not_overtaken_for_ever(length: int) -> None:
     pool = Pool(len, PASSES)
