@@ -17,13 +17,9 @@ SORTED_TOKENS = 32_768
 def in_our_passes(folder: Path, texts: list[str], seconds: float) -> float:
     """Texts a second of the served classifier's passes, as full as these texts make them."""
     classifier = Classifier.load(folder)
-    encoder = classifier.encoder
-    rows = encoder.encode(texts)
+    rows = classifier.encoder.encode(texts)
     sizes = [(classifier.padded(row), len(row)) for row in rows]
-    multiple = classifier.backend.pad_to_multiple_of
-    inputs = [
-        encoder.pad([rows[i] for i in some], multiple) for some in batches(sizes, classifier.passes)
-    ]
+    inputs = [classifier.pad([rows[i] for i in some]) for some in batches(sizes, classifier.passes)]
     return _rate(lambda: [classifier.backend.logits(each) for each in inputs], len(texts), seconds)
 
 

@@ -72,7 +72,7 @@ def ceiling(
     def sorted_batches() -> None:
         rows = sorted(classifier.encoder.encode(texts), key=len)
         for start in range(0, len(rows), 32):
-            inputs = classifier.encoder.pad(rows[start : start + 32])
+            inputs = classifier.pad(rows[start : start + 32])
             classifier.probabilities(classifier.backend.logits(inputs))
 
     def in_lanes(size: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import AutoConfig, PretrainedConfig
 
-from serving.backends.base import Backend
+from serving.backends.base import Backend, Inputs
 from serving.encoding import Encoded, Encoder, usable_length
 from serving.errors import InputError
 from serving.passes import Filling, Passes
@@ -71,9 +71,8 @@ class Classifier:
         """Logits of shape [len(rows), outputs], in the order given; for `lane` see Backend."""
         result = np.empty((len(rows), len(self.labels)), dtype=np.float32)
         sizes = [(self.padded(row), len(row)) for row in rows]
-        multiple = self.backend.pad_to_multiple_of
         for indices in batches(sizes, self.passes):
-            inputs = self.encoder.pad([rows[index] for index in indices], multiple)
+            inputs = self.pad([rows[index] for index in indices])
             result[indices] = self.backend.logits(inputs, lane)
         return result
 
@@ -91,6 +90,10 @@ class Classifier:
     def padded(self, row: Encoded) -> int:
         """Tokens of a row after padding, when it is alone."""
         return self.encoder.padded(row, self.backend.pad_to_multiple_of)
+
+    def pad(self, rows: Sequence[Encoded]) -> Inputs:
+        """The backend's inputs, each of shape [len(rows), tokens]: the longest row's `padded`."""
+        return self.encoder.pad(rows, self.backend.pad_to_multiple_of)
 
     def probabilities(self, logits: Floats) -> Floats:
         """Apply the problem's own function to logits [N, C]: the only place where that is done.
