@@ -67,6 +67,7 @@ def ceiling(
     from serving.classifier import Classifier
 
     classifier = Classifier.load(folder, threads)
+    classifier.warm_up()
     lanes = classifier.backend.lanes
 
     def sorted_batches() -> None:

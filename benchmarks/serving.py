@@ -2,9 +2,10 @@
 
 Starts each server itself, on the same texts, threads and model, and drives them from this process
 over the same cores, as a sidecar would. Each round measures every row, one server after another,
-and the others then have nothing to do; the ceilings are measured twice a round. Of each row the
-fastest is told, since whatever else the machine does only ever costs time; of the health endpoint
-all rounds.
+and the others then have nothing to do; the ceilings are measured twice a round, between the rows
+that are held against them. Of each row the median of the rounds is told, and of each ratio that of
+the rounds' ratios, since the machine is faster at some minutes than at others; of the health
+endpoint all rounds.
 """
 
 import argparse
@@ -42,6 +43,11 @@ EXACT, REDUCED = "openvino", ("openvino-bf16", "openvino-int8")
 PEER, LITSERVE = "kserve peer", "litserve"
 
 Row = dict[str, Any]
+Key = tuple[str, int, int]
+"""Server, concurrency, and texts a request. Of a ceiling its name, the number of texts in hand, and
+the texts a request of the rows that it was measured beside."""
+Tries = dict[Key, list[Row]]
+"""A row for each round."""
 
 
 def main() -> None:
@@ -59,21 +65,21 @@ def main() -> None:
     targets: list[Target] = []
     for shape in given.shapes:
         with tempfile.TemporaryDirectory() as home:
-            found = _measure(shape, Path(home), given.threads, given.rounds, given.seconds)
-        rows += found
-        targets += _targets(shape, found)
+            tries = _measure(shape, Path(home), given.threads, given.rounds, given.seconds)
+        rows += [_median(tries[key]) for key in sorted(tries, key=_order)]
+        targets += _targets(shape, tries)
     show(rows)
     finish(rows, targets, given.json)
 
 
-def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) -> list[Row]:
+def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) -> Tries:
     folders = models.write_models(shape, home)
     texts = models.texts(1024)
     servers = {f"finegate {name}": folder for name, folder in folders.items()}
     servers |= {PEER: folders["pytorch"], LITSERVE: folders[EXACT]}
     cells = list(itertools.product(TEXTS_A_REQUEST, CONCURRENCIES))
-    best: dict[tuple[str, int, int], Row] = {}
-    probes: dict[tuple[str, int, int], list[float]] = {}
+    tries: Tries = {}
+    probes: dict[Key, list[float]] = {}
     with ExitStack() as stack:
         running = [
             (name, stack.enter_context(_server(name, folder, home, threads)))
@@ -83,9 +89,10 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
             first = number % len(running)
             turned = [*running[first:], *running[:first]]
             for size, concurrency in cells:
-                if concurrency == CONCURRENCIES[0]:  # beside each half of the rows
-                    for row in _ceilings(shape, folders, texts, threads, seconds):
-                        _keep(best, row)
+                if concurrency == TARGET_CONCURRENCIES[-1]:
+                    for row in _ceilings(shape, folders, texts, threads, seconds, size):
+                        key = (row["server"], row["concurrency"], size)
+                        tries.setdefault(key, []).append(row)
                 for name, server in turned:
                     measured, health = uvloop.run(drive(server, texts, size, concurrency, seconds))
                     key = (name, concurrency, size)
@@ -94,20 +101,24 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
                     row["p50_ms"], row["p99_ms"] = map(measured.percentile, (50, 99))
                     row["rss_mb"] = _memory(server.process)
                     show([{"round": number, **row}], head=False)
-                    _keep(best, row)
+                    tries.setdefault(key, []).append(row)
     for key, milliseconds in probes.items():
-        best[key]["health_p99_ms"] = float(np.percentile(milliseconds, 99))
-    return [best[key] for key in sorted(best, key=lambda key: (key[0], key[2], key[1]))]
+        for row in tries[key]:
+            row["health_p99_ms"] = float(np.percentile(milliseconds, 99))
+    return tries
 
 
-def _keep(best: dict[tuple[str, int, int], Row], row: Row) -> None:
-    key = (row["server"], row["concurrency"], row["texts_a_request"])
-    if key not in best or row["texts_per_second"] > best[key]["texts_per_second"]:
-        best[key] = row
+def _order(key: Key) -> tuple[str, int, int]:
+    return key[0], key[2], key[1]
+
+
+def _median(tries: list[Row]) -> Row:
+    numbers = [key for key, value in tries[0].items() if isinstance(value, float)]
+    return {**tries[0], **{key: float(np.median([row[key] for row in tries])) for key in numbers}}
 
 
 def _ceilings(
-    shape: str, folders: dict[str, Path], texts: list[str], threads: int, seconds: float
+    shape: str, folders: dict[str, Path], texts: list[str], threads: int, seconds: float, size: int
 ) -> list[Row]:
     rows = []
     for backend, folder in folders.items():
@@ -116,7 +127,7 @@ def _ceilings(
                 peers.ceiling, folder, texts, threads, seconds, TARGET_CONCURRENCIES
             ).result()
         rows += [
-            row_of(shape, f"no server, {backend}", count, 0, speed)
+            row_of(shape, f"no server, {backend}", count, size, speed)
             for count, speed in speeds.items()
         ]
     return rows
@@ -207,38 +218,38 @@ def row_of(shape: str, server: str, concurrency: int, size: int, speed: float) -
     }
 
 
-def _targets(shape: str, rows: list[Row]) -> list[Target]:
-    speed = {
-        (row["server"], row["concurrency"], row["texts_a_request"]): row["texts_per_second"]
-        for row in rows
-    }
-    p50 = {(r["server"], r["concurrency"], r["texts_a_request"]): r["p50_ms"] for r in rows}
+def _targets(shape: str, tries: Tries) -> list[Target]:
+    def ratio(ours: Key, theirs: Key, of: str = "texts_per_second") -> float:
+        rounds = zip(tries[ours], tries[theirs], strict=True)
+        return float(np.median([one[of] / other[of] for one, other in rounds]))
+
     targets = []
     for size, concurrency in itertools.product(TEXTS_A_REQUEST, TARGET_CONCURRENCIES):
         at = (concurrency, size)
         where = f"{shape}, {size} texts a request, concurrency {concurrency}"
-        ours = {name: speed.get((f"finegate {name}", *at), 0.0) for name in (EXACT, *REDUCED)}
-        reduced = max(REDUCED, key=ours.__getitem__)
+        times_peer = {
+            name: ratio((f"finegate {name}", *at), (PEER, *at))
+            for name in (EXACT, *REDUCED)
+            if (f"finegate {name}", *at) in tries
+        }
+        reduced = max(times_peer.keys() - {EXACT}, key=times_peer.__getitem__)
         for name, times in ((EXACT, 2.5), (reduced, 6)):
-            ceiling = speed[f"no server, {name}", 0, 0]
+            ceiling = ratio((f"finegate {name}", *at), (f"no server, {name}", 0, size))
             targets += [
-                at_least(f"{where}: {name} / peer", ours[name] / speed[PEER, *at], times),
-                at_least(f"{where}: {name} / ceiling", ours[name] / ceiling, 0.85),
+                at_least(f"{where}: {name} / peer", times_peer[name], times),
+                at_least(f"{where}: {name} / ceiling", ceiling, 0.85),
             ]
     for size in TEXTS_A_REQUEST:
-        targets.append(
-            at_most(
-                f"{shape}, {size} texts a request, concurrency 1: p50 {EXACT} / peer",
-                p50[f"finegate {EXACT}", 1, size] / p50[PEER, 1, size],
-                0.5,
-            )
-        )
+        p50 = ratio((f"finegate {EXACT}", 1, size), (PEER, 1, size), "p50_ms")
+        name = f"{shape}, {size} texts a request, concurrency 1: p50 {EXACT} / peer"
+        targets.append(at_most(name, p50, 0.5))
     worst = min(
-        speed[f"finegate {EXACT}", c, size] / speed[LITSERVE, c, size]
-        for c, size in itertools.product(CONCURRENCIES, TEXTS_A_REQUEST)
+        ratio((f"finegate {EXACT}", *at), (LITSERVE, *at))
+        for at in itertools.product(CONCURRENCIES, TEXTS_A_REQUEST)
     )
     targets.append(at_least(f"{shape}: {EXACT} / LitServe, worst row", worst, 1))
-    health = max(r["health_p99_ms"] for r in rows if r["server"].startswith("finegate"))
+    ours = (rows[0] for key, rows in tries.items() if key[0].startswith("finegate"))
+    health = max(row["health_p99_ms"] for row in ours)
     targets.append(at_most(f"{shape}: health p99 in ms, worst row", health, 50))
     return targets
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import AutoConfig, PretrainedConfig
 
+from serving import huge_pages
 from serving.backends.base import Backend, Inputs
 from serving.encoding import Encoded, Encoder, usable_length
 from serving.errors import InputError
@@ -77,15 +78,19 @@ class Classifier:
         return result
 
     def warm_up(self) -> None:
-        """Let the backend record what it records, up to the length of a full pass.
+        """Do what is done once, so that nobody who asks waits for it and takes it for the speed.
 
-        Else the first to ask would wait for it, and the server take that for its speed.
+        A lane's first pass lays out its weights, and backends that record do so for each padded
+        length, up to a full pass. After that weights stay where they are: in huge pages. Not in two
+        threads: openvino's first calls in a process have deadlocked there, over the GIL.
         """
-        if not self.backend.records:
-            return
         [row] = self.encoder.encode(["warm-up " * self.encoder.max_length])
         lengths = range(1, min(len(row), self.passes.tokens) + 1, self.backend.pad_to_multiple_of)
-        self.logits([row.cut(length) for length in lengths])
+        self.logits([row.cut(length) for length in (lengths if self.backend.records else [1])])
+        if self.backend.lanes > 1:
+            for lane in range(self.backend.lanes):  # a full pass, for buffers of their full size
+                self.logits([row.cut(64)] * (self.passes.tokens // 64), lane)
+        huge_pages.collapse()
 
     def padded(self, row: Encoded) -> int:
         """Tokens of a row after padding, when it is alone."""

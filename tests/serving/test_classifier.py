@@ -63,6 +63,20 @@ def test_warming_up_runs_a_pass_of_each_padded_length(tiny_model: Path) -> None:
     assert lengths <= {7, 14, 21, 24}
 
 
+def test_warming_up_runs_a_pass_in_each_lane(tiny_model: Path) -> None:
+    classifier = Classifier.load(tiny_model)
+    classifier.backend.lanes = 2
+    seen = []
+
+    def ran(inputs: Inputs, lane: int | None = None) -> Floats:
+        seen.append(lane)
+        return np.zeros((len(inputs["input_ids"]), len(classifier.labels)), np.float32)
+
+    classifier.backend.logits = ran  # type: ignore[method-assign]  # of PyTorch, which has one lane
+    classifier.warm_up()
+    assert seen == [None, 0, 1]
+
+
 def test_softmax_is_applied_once_and_sums_to_one(tiny_model: Path) -> None:
     classifier = Classifier.load(tiny_model)
     logits = classifier.logits(classifier.encoder.encode(TEXTS))
