@@ -80,16 +80,19 @@ class Classifier:
     def warm_up(self) -> None:
         """Do what is done once, so that nobody who asks waits for it and takes it for the speed.
 
-        A lane's first pass lays out its weights, and backends that record do so for each padded
-        length, up to a full pass. After that weights stay where they are: in huge pages. Not in two
-        threads: openvino's first calls in a process have deadlocked there, over the GIL.
+        Backends that record do so for each padded length, up to a full pass. The others lay out
+        their weights in each lane's first pass, and then weights stay where they are: in huge
+        pages. One lane after another, since openvino's first calls in a process have deadlocked
+        over the GIL when two threads made them at once.
         """
         [row] = self.encoder.encode(["warm-up " * self.encoder.max_length])
-        lengths = range(1, min(len(row), self.passes.tokens) + 1, self.backend.pad_to_multiple_of)
-        self.logits([row.cut(length) for length in (lengths if self.backend.records else [1])])
-        if self.backend.lanes > 1:
-            for lane in range(self.backend.lanes):  # a full pass, for buffers of their full size
-                self.logits([row.cut(64)] * (self.passes.tokens // 64), lane)
+        longest, step = min(len(row), self.passes.tokens), self.backend.pad_to_multiple_of
+        if self.backend.records:
+            self.logits([row.cut(length) for length in range(1, longest + 1, step)])
+            return
+        full = [row.cut(64)] * (self.passes.tokens // 64)  # for buffers of their full size
+        for lane in (None, *range(self.backend.lanes)):
+            self.logits(full, lane)
         huge_pages.collapse()
 
     def padded(self, row: Encoded) -> int:

@@ -4,7 +4,7 @@ import ctypes
 from pathlib import Path
 
 _MADV_COLLAPSE = 25  # asm-generic/mman-common.h, since Linux 6.1; Python has no name for it
-SIZE = 1 << 21
+_SIZE = 1 << 21
 """Bytes of a huge page on x86-64, and on arm64 with pages of 4 KB."""
 
 
@@ -20,6 +20,6 @@ def collapse() -> None:
     for line in maps.read_text().splitlines() if maps.exists() else ():
         addresses, rights, _, _, inode, *_ = line.split()
         begin, end = (int(address, 16) for address in addresses.split("-"))
-        begin, end = -(-begin // SIZE) * SIZE, end // SIZE * SIZE
+        begin, end = -(-begin // _SIZE) * _SIZE, end // _SIZE * _SIZE
         if rights == "rw-p" and inode == "0" and begin < end:
             madvise(begin, end - begin, _MADV_COLLAPSE)
