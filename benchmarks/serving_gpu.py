@@ -27,7 +27,8 @@ import uvloop
 
 from benchmarks import gpu_alone, models, peers
 from benchmarks.results import Target, at_least, at_most, finish, show
-from benchmarks.serving import Row, Server, drive, row_of
+from benchmarks.serving import Server, drive
+from benchmarks.serving_targets import Row, row_of
 from components.processes import free_ports
 from serving.cores import available_cores
 from serving.settings import SERVING

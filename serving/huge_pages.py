@@ -9,10 +9,10 @@ _SIZE = 1 << 21
 
 
 def collapse() -> None:
-    """Move what this process has in anonymous memory of some size into huge pages.
+    """Move this process's anonymous memory into huge pages, where a mapping holds a whole one.
 
-    Whatever the node's setting of transparent huge pages, see madvise(2). A kernel that cannot, or
-    has no huge page free, leaves the memory as it is.
+    It is done at once, whatever the node's setting of transparent huge pages: see madvise(2). A
+    kernel that cannot, or has no huge page free, leaves the memory as it is.
     """
     maps = Path("/proc/self/maps")
     madvise = ctypes.CDLL(None).madvise
