@@ -17,6 +17,7 @@ from kserve.protocol.dataplane import DataPlane
 from serving.application import Application
 from serving.errors import InputError
 from serving.grpc_v2 import grpc_server
+from serving.http1 import Http1Protocol
 from serving.listener import take_no_more
 from serving.predictor import Predictor
 
@@ -71,6 +72,8 @@ class PredictorServer(ModelServer):
             ) from error
         config = uvicorn.Config(
             Application(predictor, self.dataplane),
+            http=Http1Protocol,
+            ws="none",
             log_config=None,
             access_log=False,  # a line a request is felt in the rate
             lifespan="off",

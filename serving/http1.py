@@ -1,0 +1,62 @@
+"""HTTP/1.1 as uvicorn speaks it, where a request keeps its body and a head has an end."""
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEAD_BYTES = 1 << 16
+"""Bytes of a request beside its body that are read before it is refused: its head, its trailers."""
+
+
+class Http1Protocol(HttpToolsProtocol):
+    """One connection. Offers of another protocol are declined, as RFC 9110 (7.8) lets a server do.
+
+    Java's HttpClient and `curl --http2` offer HTTP/2 with every request. httptools takes what
+    follows such a head for the other protocol's, body and all, so the head is read anew without
+    the offer.
+    """
+
+    _beside = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Read the next bytes of the connection."""
+        self._unset_keepalive_if_required()
+        self._beside += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("The request is not HTTP/1.1.")
+        except httptools.HttpParserUpgrade as offer:
+            if self.scope["method"] == "CONNECT":
+                self.send_400_response("This is no proxy: CONNECT is not offered here.")
+                return
+            head = self._head_without_offer()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's
+            self.data_received(head + data[offer.args[0] :])
+        if self._beside > HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The request's head has more than {HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        """Begin a request."""
+        self._beside = 0
+        super().on_message_begin()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
+        self._beside = 0
+        super().on_body(body)
+
+    def _should_upgrade(self) -> bool:
+        """Whether to leave a request that offers another protocol to `data_received`."""
+        return True
+
+    def _head_without_offer(self) -> bytes:
+        version = self.scope["http_version"].encode()
+        lines = [b" ".join([self.scope["method"].encode(), self.url, b"HTTP/" + version])]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = (option.strip() for option in value.split(b","))
+                value = b", ".join(option for option in options if option.lower() != b"upgrade")
+            if name != b"upgrade":
+                lines.append(b": ".join([name, value]))
+        return b"\r\n".join([*lines, b"", b""])
