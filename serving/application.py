@@ -11,8 +11,10 @@ from serving.errors import (
     RETRY_AFTER_SECONDS,
     ClientGoneError,
     InputError,
+    ModelError,
     OverloadedError,
     TooLargeError,
+    TooSlowError,
     UnsupportedEncodingError,
 )
 from serving.predictor import Predictor
@@ -27,7 +29,8 @@ class Application:
     """
 
     def __init__(self, predictor: Predictor, dataplane: DataPlane) -> None:
-        self._router = Router(routes(predictor, dataplane))
+        # A slash too many is a 404: a redirect would send texts on to http, whatever they came by.
+        self._router = Router(routes(predictor, dataplane), redirect_slashes=False)
         self._predictor = predictor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +62,8 @@ def _answer_to(error: Exception, scope: Scope) -> Response:
     match error:
         case TooLargeError():
             return json_answer({"error": str(error)}, 413)
+        case TooSlowError():
+            return json_answer({"error": str(error)}, 408, {"connection": "close"})
         case UnsupportedEncodingError():
             return json_answer({"error": str(error)}, 415)
         case InputError():
@@ -70,6 +75,8 @@ def _answer_to(error: Exception, scope: Scope) -> Response:
             return json_answer({"error": str(error)}, 503, retry)
         case ClientGoneError():
             return Response(status_code=499)  # nobody reads it
+        case ModelError():
+            return json_answer({"error": str(error)}, 500)
         case HTTPException():
             asked = f"{scope['method'][:20]} {scope['path'][:200]}"
             says = f"{asked} is not offered here; GET /openapi.json lists what is."

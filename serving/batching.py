@@ -10,9 +10,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 
+import numpy as np
+
 from serving import metrics
 from serving.classifier import Classifier, Floats
-from serving.errors import OverloadedError
+from serving.errors import ModelError, OverloadedError
 from serving.pool import Classified, Job, Pool, Row
 from serving.rate import Rate
 from serving.reading import Reader
@@ -210,6 +212,11 @@ class Batcher:
         metrics.BATCH_TEXTS.observe(len(batch))
         try:
             logits = self._classifier.logits([row.encoded for row in batch], lane)
+            if not np.isfinite(logits).all():
+                raise ModelError(
+                    "the model answers a text of this request with NaN or infinity: its weights "
+                    "are damaged, or too large for its number format. Another release is needed."
+                )
             scores = self._classifier.probabilities(logits)
         except Exception as error:  # noqa: BLE001 - the worker must outlive a failed batch
             return self._isolate(batch, lane, error)
@@ -223,6 +230,7 @@ class Batcher:
             job.scores[place] += row.weight * row_scores
             job.logits[place] += row.weight * row_logits
             job.windows[place] -= 1
+            job.pooled -= 1
             if job.windows[place] or not job.unanswered:
                 continue
             answered += 1

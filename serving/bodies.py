@@ -1,35 +1,84 @@
-"""Request bodies over HTTP: read within a limit, and decompressed within the same limit."""
+"""Request bodies: read within a limit, and decompressed within the same limit."""
 
 import asyncio
 import zlib
+from typing import Self
 
 from starlette.requests import ClientDisconnect, Request
 
-from serving.errors import ClientGoneError, InputError, TooLargeError, UnsupportedEncodingError
+from serving.errors import (
+    ClientGoneError,
+    InputError,
+    OverloadedError,
+    TooLargeError,
+    TooSlowError,
+    UnsupportedEncodingError,
+)
 
 MAX_BODY_BYTES = 16 << 20
+BODY_SECONDS = 60
+"""In which a body comes, or the room that it takes is given to others."""
+HELD_BYTES = 128 << 20
+"""Of all bodies together, from their first bytes to their answers."""
+SMALL_BYTES = 1 << 16
+"""Bodies up to here are taken whatever the others hold: a connection alone costs about as much."""
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS  # zlib.h, inflateInit2: which of the two its header tells
 
 
-async def body_of(request: Request) -> bytes:
-    """The body, decompressed; raises TooLargeError beyond MAX_BODY_BYTES before or after that."""
+class Held:
+    """What one request's body holds of HELD_BYTES, until the context ends. For one thread alone."""
+
+    _by_all = 0
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Held._by_all -= self._bytes
+
+    def hold(self, size: int) -> None:
+        """Hold so many bytes in all; raises OverloadedError where others leave no room for them."""
+        others = Held._by_all - self._bytes
+        if others and size > SMALL_BYTES and others + size > HELD_BYTES:
+            raise OverloadedError
+        Held._by_all, self._bytes = others + size, size
+
+
+async def body_of(request: Request, held: Held) -> bytes:
+    """The body, decompressed, as `held` allows.
+
+    Raises TooLargeError beyond MAX_BODY_BYTES before or after that, TooSlowError after BODY_SECONDS
+    and OverloadedError when other bodies leave no room.
+    """
     size = int(request.headers.get("content-length", 0))  # uvicorn refuses what is no number
     if size > MAX_BODY_BYTES:
         raise _too_large(size)
     chunks, size = [], 0
     try:
-        async for chunk in request.stream():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise _too_large(size)
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise _too_large(size)
+                held.hold(size)
     except ClientDisconnect as error:
         raise ClientGoneError from error
+    except TimeoutError as error:
+        raise TooSlowError(
+            f"of the body {size} bytes came in {BODY_SECONDS} s; it must come whole in that time. "
+            "Send fewer texts a request."
+        ) from error
     body = b"".join(chunks)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding == "identity":
         return body
-    return await asyncio.to_thread(decompressed, body, encoding)
+    body = await asyncio.to_thread(decompressed, body, encoding)
+    held.hold(len(body))
+    return body
 
 
 def decompressed(body: bytes, encoding: str) -> bytes:

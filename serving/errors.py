@@ -15,6 +15,10 @@ class TooLargeError(InputError):
     """A body beyond the limit; the endpoint answers 413."""
 
 
+class TooSlowError(InputError):
+    """A body that did not come in time; the endpoint answers 408."""
+
+
 class UnsupportedEncodingError(InputError):
     """A body in a Content-Encoding that is not read here; the endpoint answers 415."""
 
@@ -24,6 +28,10 @@ class OverloadedError(Exception):
 
     def __str__(self) -> str:
         return "too many texts wait for an answer; send the request again later."
+
+
+class ModelError(Exception):
+    """The model cannot answer a text that breaks no rule; the endpoint answers 500."""
 
 
 class ClientGoneError(Exception):

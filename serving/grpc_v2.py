@@ -13,8 +13,8 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import (
     add_GRPCInferenceServiceServicer_to_server,
 )
 
-from serving.bodies import MAX_BODY_BYTES
-from serving.errors import RETRY_AFTER_SECONDS, InputError, OverloadedError
+from serving.bodies import MAX_BODY_BYTES, Held
+from serving.errors import RETRY_AFTER_SECONDS, InputError, ModelError, OverloadedError
 from serving.metrics import observed
 from serving.predictor import LARGE_BYTES, Predictor, aside
 from serving.wire_v2 import request_from_grpc
@@ -66,8 +66,10 @@ class GrpcService(GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: Any, context: Any) -> Any:
         """Classify the texts of the BYTES input `text` (and `text_pair`)."""
         self._predictor.check_served(request.model_name, request.model_version)
-        large = request.ByteSize() >= LARGE_BYTES
-        with observed("grpc"):
+        size = request.ByteSize()
+        large = size >= LARGE_BYTES
+        with observed("grpc"), Held() as held:
+            held.hold(size)
             asked = await aside(large, request_from_grpc, request)
             headers: dict[str, str] = {}
             answer: Any = await self._predictor.predict(asked, response_headers=headers)
@@ -116,9 +118,8 @@ async def _abort(context: Any, error: Exception, method: str) -> NoReturn:
     if isinstance(error, NotImplementedError):
         await context.abort(StatusCode.UNIMPLEMENTED, f"{method} is not offered here.")
     logger.error("%s failed", method, exc_info=error)
-    await context.abort(
-        StatusCode.INTERNAL, f"internal error ({type(error).__name__}); the log says more."
-    )
+    says = f"internal error ({type(error).__name__}); the log says more."
+    await context.abort(StatusCode.INTERNAL, str(error) if isinstance(error, ModelError) else says)
     raise error
 
 

@@ -36,7 +36,7 @@ def document(name: str, metadata: dict[str, Any]) -> dict[str, Any]:
     ready = _object(ready=BOOLEAN)
     model_ready = _object(name={"const": name}, ready=BOOLEAN)
     models = _object(models=_list({"const": name}))
-    predict, infer = _asked("Predict", 400, 413, 415), _inferred()
+    predict, infer = _asked("Predict", 400, 408, 413, 415), _inferred()
     paths: dict[str, dict[str, Any]] = {
         f"{v1}/{{model_name}}:predict": {"post": predict},
         f"{v2}/infer": {"post": infer},
@@ -194,6 +194,7 @@ ERRORS = {
     400: "The request breaks a rule; the error names it.",
     404: "Another model or version than the one served here.",
     405: "A method that this path does not take.",
+    408: "The body did not come in time.",
     413: "The body, or what it decompresses to, is too large.",
     415: "A Content-Encoding other than gzip and deflate.",
     500: "A fault of the server; its log says more.",
@@ -240,7 +241,7 @@ def _asked(name: str, *errors: int) -> dict[str, Any]:
 
 def _inferred() -> dict[str, Any]:
     """V2's infer: with binary tensors, what precedes them is JSON of the length in a header."""
-    asked = _asked("Infer", 400, 413, 415)
+    asked = _asked("Infer", 400, 408, 413, 415)
     length = {"schema": {"type": "integer", "minimum": 0}, "description": "Bytes of JSON"}
     name = "inference-header-content-length"
     asked["parameters"] = [{"name": name, "in": "header", "required": False, **length}]

@@ -44,7 +44,9 @@ class Job:
     truncated: list[bool] = field(default_factory=list)
     submitted: float = field(default_factory=time.perf_counter)
     turn: int = 0
-    """The turn at which its first text is due; each of the others is due a turn later."""
+    """The turn at which its next window is due; each of the others is due a turn later."""
+    pooled: int = 0
+    """Windows in the pool or in a pass."""
     windows: list[int] = field(default_factory=list)
     """Windows of each encoded text that are not classified yet."""
     unanswered: int = 0
@@ -128,13 +130,15 @@ class Pool:
             job.windows.append(len(windows))
             job.truncated.append(windows[0].truncated)
         by_length = sorted(range(len(texts)), key=lambda text: len(texts[text][0]))
-        for turn, text in enumerate(by_length, job.turn + first):
+        for text in by_length:
             for window in texts[text]:
                 padded = self._padded(window)
                 row = Row(job, first + text, window, padded, 1 / len(texts[text]))
                 rows = self._rows.setdefault(self._passes.group(padded), [])
-                bisect.insort(rows, (turn, next(self._arrival), row))
+                bisect.insort(rows, (job.turn, next(self._arrival), row))
                 self.tokens += self._cost(row)
+                job.pooled += 1
+                job.turn += 1
 
     def take(self, lanes: int) -> tuple[list[Row], int]:
         """The next batch, the row that is due first and others of its group, and its tokens.

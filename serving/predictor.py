@@ -117,9 +117,10 @@ class Predictor(Model):
         """
         try:
             fresh = await asyncio.to_thread(self._load)
-        except InputError as error:
+        except Exception as error:
             metrics.RELOADS.labels("failed").inc()
-            logger.error("kept version %s: %s", self.loaded.version, error)
+            unexpected = None if isinstance(error, InputError) else error
+            logger.error("kept version %s: %s", self.loaded.version, error, exc_info=unexpected)
             return
         old = self.loaded
         self._swap(fresh)
@@ -212,7 +213,12 @@ class Predictor(Model):
         }
 
     def _load(self) -> Loaded:
-        return Loaded(self._link.resolve(), self._max_queue, self._max_wait, self._threads)
+        # What it points to now, for all files alike. A link through another container's /proc, as
+        # KServe makes for a model in an image, can be followed and has no path of its own.
+        folder = self._link.resolve()
+        if not (folder.exists() and folder.samefile(self._link)):
+            folder = self._link
+        return Loaded(folder, self._max_queue, self._max_wait, self._threads)
 
     def _swap(self, fresh: Loaded) -> None:
         self.loaded = fresh

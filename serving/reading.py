@@ -6,7 +6,7 @@ from serving.errors import InputError
 from serving.pool import Job
 
 POOLED = 256
-"""Encoded texts that one request may have in the pool: the more, the fuller the batches."""
+"""Windows that one request has in the pool before more of it is read: more fill batches better."""
 ENCODED_CHARACTERS = 1 << 14
 """Characters that are tokenized between two forward passes: those of several passes."""
 
@@ -46,7 +46,7 @@ class Reader:
         kept: Job | None = None
         for job in self._unread:
             start = end = job.encoded
-            room = min(len(job.texts), len(job.texts) - job.unanswered + POOLED)
+            room = min(len(job.texts), job.encoded + POOLED - job.pooled)
             while end < room and job.length(end) <= left:
                 left -= job.length(end)
                 end += 1

@@ -3,8 +3,9 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, NonNegativeInt, ValidationError
+from pydantic import BaseModel, NonNegativeInt, StringConstraints, ValidationError
 
 from serving.errors import InputError
 from serving.reference import Reference
@@ -22,7 +23,8 @@ class _File(BaseModel):
 class Release(BaseModel):
     """What a release says of itself in release.json; the predictor reads no more of it."""
 
-    version: str
+    version: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
+    """It becomes a header's value."""
     files: list[_File]
     reference: Reference | None = None
 

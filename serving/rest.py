@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from serving.bodies import body_of
+from serving.bodies import Held, body_of
 from serving.errors import ClientGoneError
 from serving.metrics import observed
 from serving.openapi import document
@@ -74,9 +74,9 @@ class RestRoutes:
     async def predict(self, request: Request) -> Response:
         """V1: `{"instances": ["a text", ...], "parameters": {"top_k", "raw_logits"}}`."""
         self._check_name(request)
-        with observed("v1"):
+        with observed("v1"), Held() as held:
             self._check_room()
-            answer, headers = await self._asked(request, await body_of(request))
+            answer, headers = await self._asked(request, await body_of(request, held))
             large = len(answer["predictions"]) >= LARGE_TEXTS
             content = await aside(large, orjson.dumps, answer)
         return Response(content, headers=headers, media_type="application/json")
@@ -84,9 +84,9 @@ class RestRoutes:
     async def infer(self, request: Request) -> Response:
         """V2: BYTES input `text` (and `text_pair`), in JSON or with binary tensors."""
         self._check_name(request)
-        with observed("v2"):
+        with observed("v2"), Held() as held:
             self._check_room()
-            body = await body_of(request)
+            body = await body_of(request, held)
             length = request.headers.get(BINARY_HEADER)
             large = len(body) >= LARGE_BYTES
             name, version = self._predictor.name, request.path_params.get("model_version")

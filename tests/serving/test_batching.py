@@ -13,8 +13,8 @@ from transformers import AutoConfig
 
 from serving.batching import Batcher
 from serving.classifier import Classifier, Floats
-from serving.encoding import Encoded
-from serving.errors import InputError, OverloadedError
+from serving.encoding import MAX_WINDOWS, Encoded
+from serving.errors import InputError, ModelError, OverloadedError
 from serving.reading import POOLED
 from tests.conftest import hotel_rows
 
@@ -355,6 +355,29 @@ def test_windows_of_a_long_text_are_pooled_whatever_else_waits(
     batcher.close()
 
 
+def test_windows_of_others_do_not_hold_up_a_short_text(classifier: Classifier) -> None:
+    pooled: list[int] = []
+
+    class Watched(Gated):
+        def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
+            pooled.extend(job.pooled for job in batcher._live)
+            return super().logits(rows, lane)
+
+    gated = Watched(classifier)
+    gated.long_texts = "window"
+    batcher = Batcher(gated, 100)
+    long = batcher.submit(["us " * 10_000] * 20, None)
+    assert gated.entered.acquire(timeout=30)
+    short = batcher.submit(["us"], None)
+    gated.go.release(2)  # for the pass that runs, and for the next
+    assert len(short.result(60).logits) == 1
+    assert not long.done()
+    gated.go.release(10_000)
+    assert long.result(60).truncated == [True] * 20
+    assert POOLED - MAX_WINDOWS <= max(pooled) < POOLED + MAX_WINDOWS
+    batcher.close()
+
+
 def test_a_text_beyond_the_tokenizing_allowance_is_answered(classifier: Classifier) -> None:
     batcher = Batcher(classifier, 100)
     answer = batcher.submit(["us " * 30_000, "us", "us " * 30_000], None).result(60)
@@ -383,6 +406,29 @@ def test_a_request_that_breaks_the_model_does_not_fail_those_beside_it(
     for future in [held, *good]:
         assert len(future.result(30).logits) == 1
     with pytest.raises(IndexError):
+        bad.result(30)
+    batcher.close()
+
+
+def test_a_text_that_the_model_answers_with_nan_is_an_error_for_its_request_alone(
+    classifier: Classifier,
+) -> None:
+    class Damaged(Gated):
+        def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
+            logits = super().logits(rows, lane)
+            logits[[len(row) > 20 for row in rows], 0] = np.nan
+            return logits
+
+    gated = Damaged(classifier)
+    batcher = Batcher(gated, 100)
+    held = batcher.submit(["a"], None)
+    assert gated.entered.acquire(timeout=30)
+    bad = batcher.submit(["us", "a park " * 40], None)
+    good = [batcher.submit(["us"], None) for _ in range(3)]
+    gated.go.release(100)
+    for future in [held, *good]:
+        assert np.isfinite(future.result(30).scores).all()
+    with pytest.raises(ModelError, match="NaN or infinity"):
         bad.result(30)
     batcher.close()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from serving.errors import InputError
+from serving.metrics import RELOADS
 from serving.predictor import LARGE_TEXTS, Predictor
 from serving.rest import RestRoutes
 from tests.serving.conftest import point, release
@@ -50,6 +52,40 @@ def test_a_decoder_that_cannot_tell_padding_is_refused(link: Path) -> None:
     (link / "release.json").unlink()
     with pytest.raises(InputError, match=r"padding token .* needs pad_token_id in its config"):
         Predictor("hotels", link, 10)
+
+
+def test_a_reload_that_fails_for_any_reason_is_counted_and_keeps_the_old_release(
+    link: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictor = Predictor("hotels", link, 10)
+    failed = RELOADS.labels("failed")
+    before = failed._value.get()
+    (tmp_path / "loop").symlink_to(link)
+    point(link, tmp_path / "loop")
+    asyncio.run(predictor.reload())
+    assert failed._value.get() == before + 1
+    assert "kept version one" in caplog.text
+    answer = asyncio.run(predictor.predict({"instances": ["us"]}))
+    assert isinstance(answer, dict)
+    assert answer["model_version"] == "one"
+
+
+def test_a_link_into_another_mount_namespace_is_followed(tiny_model: Path, tmp_path: Path) -> None:
+    """As KServe makes for a model that is in an image."""
+    mounted, link = tmp_path / "mounted", tmp_path / "current"
+    mounted.mkdir()
+    copy = f"mount -t tmpfs none {mounted} && cp -r {tiny_model}/. {mounted} && echo && cat"
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", copy], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        if other.stdout.readline() != b"\n":
+            pytest.skip("mounts are not allowed here")
+        link.symlink_to(f"/proc/{other.pid}/root{mounted}")
+        assert not list(link.resolve().iterdir())
+        assert Predictor("hotels", link, 10).loaded.version == "unreleased"
+        other.stdin.close()
 
 
 def test_requests_of_the_old_release_are_finished_by_it_after_a_swap(

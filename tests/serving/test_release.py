@@ -37,7 +37,11 @@ def test_an_absent_file_is_found(released: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["", "{", "[]", "{}", '{"version": "v7", "files": [{"path": "a"}]}']
+    "document",
+    [
+        *("", "{", "[]", "{}", '{"version": "v7", "files": [{"path": "a"}]}'),
+        *('{"version": "", "files": []}', '{"version": "版", "files": []}'),
+    ],
 )
 def test_a_document_that_is_no_release_is_refused(released: Path, document: str) -> None:
     (released / "release.json").write_text(document)

@@ -18,6 +18,7 @@ from tests.serving.conftest import Server, v2
         ("POST", "/v2/models/hotels/versions/one/infer", 200),
         ("GET", "/v2/models/hotels/versions/one/ready", 200),
         ("POST", "/v1/models/hotels:explain", 405),
+        ("POST", "/v1/models/hotels:predict/", 404),
         ("POST", "/v2/repository/models/hotels/unload", 404),
         ("POST", "/v2/repository/models/hotels/load", 404),
         ("GET", "/", 200),

@@ -1,6 +1,7 @@
 """Swapping, draining and bad starts, each in a process of its own."""
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,9 +16,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from serving.__main__ import options
-from tests.serving.conftest import HEAVY, PREDICT, Server, point, release, until, v2
+from tests.serving.conftest import HEAVY, INFER, PREDICT, Server, point, release, until, v2
 
 TEXTS = ["the room was clean", "awful noisy hotel", "好", "a park " * 40]
 
@@ -181,3 +184,25 @@ def test_an_absent_folder_is_told_in_one_paragraph(tmp_path: Path) -> None:
     end = ended(tmp_path / "none", "--http-port", "0", "--grpc-port", "0")
     assert (end.returncode, end.stderr.count("\n")) == (1, 1)
     assert end.stderr.startswith(f"error: there is no folder {tmp_path}/none.")
+
+
+def test_a_text_that_the_model_cannot_answer_is_a_500_and_the_metrics_say_so(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_model, tmp_path / "damaged")
+    tensors = load_file(folder / "model.safetensors")
+    [dirty] = AutoTokenizer.from_pretrained(folder).encode("dirty", add_special_tokens=False)
+    tensors["bert.embeddings.word_embeddings.weight"][dirty] = float("nan")
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    server = Server(folder, tmp_path)
+    try:
+        server.wait_for("unreleased")
+        for path, body in ((PREDICT, {"instances": ["us", "dirty"]}), (INFER, v2(["us", "dirty"]))):
+            answer = server.post(body, path)
+            assert (answer.status_code, "NaN" in answer.json()["error"]) == (500, True)
+        assert server.post({"instances": ["us"]}).status_code == 200
+        assert server.metric("finegate_requests_total", outcome="failed") == 2
+        assert 0 < server.metric("finegate_confidence_sum") <= 1
+        assert "dirty" not in server.log.read_text()
+    finally:
+        server.kill()
