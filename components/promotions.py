@@ -56,6 +56,18 @@ def release(store: str, name: str, version: str) -> Manifest | None:
     return manifest_of(release_uri(store, name, version), RELEASE)
 
 
+def existing_release(store: str, name: str, version: str) -> Manifest:
+    """The release document of a version that the log names; raises InputError when it is gone."""
+    document = release(store, name, version)
+    if document is None:
+        raise InputError(
+            f"the champion of {name} is {version}, and {release_uri(store, name, version)}/ holds "
+            f"no whole release: it was deleted or never finished. Restore that folder, or move on "
+            f"with `finegate rollback {name} --to VERSION`; `finegate history {name}` lists them."
+        )
+    return document
+
+
 def history(store: str, name: str) -> list[Promotion]:
     """All events, oldest first."""
     return [Promotion.model_validate(storage.read_json(uri)) for uri in _events(store, name)]

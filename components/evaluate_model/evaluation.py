@@ -22,15 +22,13 @@ class Evaluations(NamedTuple):
 
 def evaluate(store: str, model: str, dataset: str, name: str) -> Evaluations:
     """Score the candidate, and the present champion of `name`, on the dataset's test split."""
-    candidate = evaluate_one(store, folders.existing(model), model, dataset)
     current = promotions.champion(store, name)
-    if current is None:
+    release = promotions.existing_release(store, name, current.version) if current else None
+    candidate = evaluate_one(store, folders.existing(model), model, dataset)
+    if current is None or release is None:
         say(STEP, f"{name} has no champion yet: the candidate is judged alone")
         return Evaluations(candidate, "")
     uri = promotions.release_uri(store, name, current.version)
-    release = folders.manifest_of(uri, promotions.RELEASE)
-    if release is None:
-        raise RuntimeError(f"champion {current.version} of {name} has no release at {uri}")
     if sorted(release["labels"]) != sorted(folders.existing(candidate)["labels"]):
         say(STEP, f"champion {current.version} has other labels, so it cannot be compared")
         return Evaluations(candidate, "")

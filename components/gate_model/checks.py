@@ -72,35 +72,42 @@ def absolute(facts: dict[str, Any], rows: pd.DataFrame, settings: GateSettings) 
 
 
 def no_regression(
-    candidate: npt.NDArray[Any], champion: npt.NDArray[Any], rule: NoRegression
+    candidate: npt.NDArray[Any],
+    champion: npt.NDArray[Any],
+    rule: NoRegression,
+    *,
+    left_out: int = 0,
 ) -> Check:
     """Is the candidate not worse on the same rows by more than the margin?
 
     Takes what each scores row by row: right or wrong (bool), or how far off (float, the more the
-    worse). Right or wrong goes by the paired bootstrap of the counts of rows where one alone is
-    right; distances by the one-sided paired t interval. A model that is truly worse by the margin
-    passes at most at the rate 1 - confidence.
+    worse); `left_out` tells of rows that the champion learned from. Right or wrong goes by the
+    paired bootstrap of the counts of rows where one alone is right; distances by the one-sided
+    paired t interval. A model that is truly worse by the margin passes at most at the rate
+    1 - confidence.
     """
-    rows = len(candidate)
+    rows = f"the same {len(candidate)} rows"
+    if left_out:
+        rows += f" (without {left_out} from which the champion learned)"
     if candidate.dtype != np.bool_:
-        return _no_longer_distance(candidate, champion, rule)
+        return _no_longer_distance(candidate, champion, rule, rows)
     won = int((candidate & ~champion).sum())
     lost = int((~candidate & champion).sum())
-    lower = float(np.quantile(paired_differences(won, lost, rows), 1 - rule.confidence))
+    lower = float(np.quantile(paired_differences(won, lost, len(candidate)), 1 - rule.confidence))
     proven = "at most" if lower >= -rule.margin else "not proven to be at most"
     return Check.of(
         "accuracy against champion, lower bound",
         lower,
         ">=",
         -rule.margin,
-        f"on the same {rows} rows the candidate is right where the champion is wrong {won} "
+        f"on {rows} the candidate is right where the champion is wrong {won} "
         f"times and wrong where it is right {lost} times; with {rule.confidence:.0%} confidence "
         f"its accuracy is {proven} {rule.margin:.3g} lower",
     )
 
 
 def _no_longer_distance(
-    candidate: npt.NDArray[Any], champion: npt.NDArray[Any], rule: NoRegression
+    candidate: npt.NDArray[Any], champion: npt.NDArray[Any], rule: NoRegression, rows: str
 ) -> Check:
     further = candidate - champion
     upper = float(further.mean())
@@ -112,7 +119,7 @@ def _no_longer_distance(
         upper,
         "<=",
         rule.margin,
-        f"on the same {len(candidate)} rows the candidate is off by {further.mean():+.3g} more "
+        f"on {rows} the candidate is off by {further.mean():+.3g} more "
         f"than the champion, with {rule.confidence:.0%} confidence by {upper:.3g} at most",
     )
 

@@ -4,6 +4,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from components import candidates, folders, promotions, storage
@@ -12,6 +14,7 @@ from components.fingerprint import fingerprint
 from components.gate_model.settings import GateSettings
 from components.gate_model.verdict import Champion, Check, Verdict, decide
 from components.outcomes import outcomes
+from components.texts import text_keys
 from serving.errors import InputError
 
 STEP = "gate_model"
@@ -53,7 +56,10 @@ def judge(
         changed = _label_change(store, name, champion, candidate["labels"], settings)
         if not changed:
             _same_champion(name, champion, champion_evaluation)
-        checks = changed + _checks(store, model, dataset, evaluation, champion_evaluation, settings)
+        learned = _learned_from(store, name, champion, dataset)
+        checks = changed + _checks(
+            store, model, dataset, evaluation, champion_evaluation, learned, settings
+        )
         decision, reason = decide(checks)
         if decision == "accepted" and settings.approve == "manual":
             decision = "waiting"
@@ -103,12 +109,31 @@ def _same_champion(name: str, champion: Champion | None, champion_evaluation: st
         )
 
 
+def _learned_from(store: str, name: str, champion: Champion | None, dataset: str) -> str:
+    """The S3 address of the dataset that the champion learned from; "" for this one or none."""
+    release = promotions.release(store, name, champion.version) if champion else None
+    if champion is None or release is None:
+        return ""
+    uri = f"{store}/validated/{release['lineage']['dataset']}"
+    if uri == dataset:
+        return ""
+    if folders.manifest_of(uri) is None:
+        say(
+            STEP,
+            f"which test rows champion {champion.version} learned from is not known: {uri}/ "
+            "is no longer there",
+        )
+        return ""
+    return uri
+
+
 def _checks(
     store: str,
     model: str,
     dataset: str,
     evaluation: str,
     champion_evaluation: str,
+    learned: str,
     settings: GateSettings,
 ) -> list[Check]:
     facts = folders.existing(evaluation)
@@ -117,6 +142,7 @@ def _checks(
         {
             "evaluation": facts["fingerprint"],
             "champion": champion,
+            "learned": learned,
             "settings": settings.model_dump(exclude={"approve", "allow_label_change"}),
         },
         code=[
@@ -124,6 +150,7 @@ def _checks(
             "components.gate_model",
             "components.outcomes",
             "components.predictor_process",
+            "components.texts",
             "serving",
         ],
         libraries=["kserve", "scikit-learn", "scipy", "torch", "transformers"],
@@ -140,11 +167,13 @@ def _checks(
     checks = absolute(facts, rows, settings)
     if settings.champion is not None and champion_evaluation:
         theirs = folders.read_table(champion_evaluation, "predictions.parquet")
+        new = _new_to_champion(dataset, learned) if learned else np.ones(len(rows), bool)
         checks.append(
             no_regression(
-                outcomes(rows["label"], rows["predicted"]).to_numpy(),
-                outcomes(theirs["label"], theirs["predicted"]).to_numpy(),
+                outcomes(rows["label"], rows["predicted"]).to_numpy()[new],
+                outcomes(theirs["label"], theirs["predicted"]).to_numpy()[new],
                 settings.champion,
+                left_out=int((~new).sum()),
             )
         )
     if settings.data:
@@ -155,6 +184,24 @@ def _checks(
         checks += serving_checks(model, evaluation, dataset, settings.serving)
     storage.create_json(uri, [check.model_dump() for check in checks])
     return checks
+
+
+def _new_to_champion(dataset: str, learned: str) -> npt.NDArray[np.bool_]:
+    """Of each test row, whether its text was in no row that the champion was trained or chosen on.
+
+    Raises InputError when there is none such.
+    """
+    seen: set[str] = set()
+    for split in ("train", "validation"):
+        seen |= set(text_keys(folders.read_table(learned, f"{split}.parquet")))
+    new = ~text_keys(folders.read_table(dataset, "test.parquet")).isin(seen).to_numpy()
+    if not new.any():
+        raise InputError(
+            "the champion learned from every row of the test split, so nothing tells which of the "
+            "two is better. Give test rows of their own (dataset.split), cut them with "
+            "the champion's validation.splits, or leave the comparison out (gate.champion: null)."
+        )
+    return new
 
 
 def _by_text(model: str, dataset: str, rows: pd.DataFrame, settings: GateSettings) -> list[Check]:

@@ -17,9 +17,7 @@ def roll_out(store: str, name: str, settings: PromotionSettings) -> tuple[Promot
         champion = promotions.champion(store, name)
         if champion is None:
             raise InputError(f"{name} has no champion: nothing was promoted yet.")
-        document = promotions.release(store, name, champion.version)
-        if document is None:
-            raise RuntimeError(f"champion {champion.version} of {name} has no release")
+        document = promotions.existing_release(store, name, champion.version)
         uri = promotions.release_uri(store, name, champion.version)
         try:
             url = endpoint(settings.target).roll_out(

@@ -30,7 +30,12 @@ def validate(store: str, dataset: str, settings: ValidationSettings) -> str:
     source = folders.existing(dataset)
     identity = fingerprint(
         {"dataset": source["fingerprint"], "settings": settings.model_dump(exclude={"drift"})},
-        code=["components.findings", "components.pages", "components.validate_dataset"],
+        code=[
+            "components.findings",
+            "components.pages",
+            "components.texts",
+            "components.validate_dataset",
+        ],
         libraries=["jinja2", "numpy", "pandas", "scipy"],
     )
     uri = f"{store}/validated/{identity}"

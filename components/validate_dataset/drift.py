@@ -20,9 +20,10 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
 from components.problem_types import REGRESSION
+from components.texts import normalized
 from components.validate_dataset.labels import counts
 from components.validate_dataset.settings import DriftSettings
-from components.validate_dataset.texts import normalized, terms
+from components.validate_dataset.texts import terms
 
 TERMS_NAMED = 12
 _FEWEST = 20

@@ -8,11 +8,12 @@ import pandas as pd
 
 from components.findings import Ledger, Rule
 from components.problem_types import SINGLE
+from components.texts import text_keys
 from components.validate_dataset.boilerplate import recurring
 from components.validate_dataset.labels import counts, label_keys
 from components.validate_dataset.near_duplicates import near_duplicate_groups
 from components.validate_dataset.settings import ValidationSettings
-from components.validate_dataset.texts import BROKEN, bare, normalized, script
+from components.validate_dataset.texts import BROKEN, bare, script
 
 LARGEST_GROUP, LARGEST_SHARE = 10, 0.01
 """More near-duplicates than both are texts from one template; no split could hold them."""
@@ -34,7 +35,7 @@ class Repair:
         """Apply every rule; returns the number of the group that each remaining row belongs to,
         whose rows must stay in one split."""
         self._unusable()
-        keys = self._keys()
+        keys = text_keys(self.rows)
         self._order()
         self._odd(keys)
         keys = keys.loc[self.rows.index]
@@ -53,13 +54,6 @@ class Repair:
         places = _places(self.rows[bad])
         if self._ledger.record(name, sentence, rule, places, len(bad), detail=detail):
             self.rows = self.rows[~bad]
-
-    def _keys(self) -> "pd.Series[str]":
-        """What makes two rows the same text."""
-        key = self.rows["text"].map(normalized)
-        if "text_pair" in self.rows:
-            key = key + "\0" + self.rows["text_pair"].map(normalized)
-        return key
 
     def _unusable(self) -> None:
         empty = pd.Series(False, index=self.rows.index)

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-import numpy as np
 import pandas as pd
 
 from components.problem_types import REGRESSION
+from components.texts import text_keys
 from components.validate_dataset.labels import check_learnable, counts, strata
 from components.validate_dataset.settings import SplitSettings
 from serving.errors import InputError
@@ -19,9 +19,12 @@ def cut(
     """Rows by split. Rows without a split belong to `train`; what is absent is cut from there.
 
     `together` numbers the groups that no cut may part: the same hotel, near-duplicates. The cut
-    keeps each label's share and depends on nothing but the rows and the seed. Raises InputError
-    when there is nothing to learn: no rows, a single class, a class too small to be in every
-    split, or a label in validation or test that training never saw.
+    keeps each label's share and depends on nothing but the texts and the seed. When other rows come
+    or go a text stays where it is, or moves to the split beside it: from training to test it would
+    flatter the champion, which learned from it.
+
+    Raises InputError when there is nothing to learn: no rows, a single class, a class too small to
+    be in every split, or a label in validation or test that training never saw.
     """
     if rows.empty:
         raise InputError(
@@ -39,11 +42,11 @@ def cut(
     kinds = strata(train, problem_type)
     wanted = kinds.value_counts()
     parts = {"test": given.get("test"), "validation": given.get("validation")}
-    chance = np.random.default_rng(settings.seed)
+    places = _places(train, together, settings.seed)
     for name, fraction in (("test", settings.test), ("validation", settings.validation)):
         if parts[name] is None:
             counted = {str(kind): max(1, round(fraction * count)) for kind, count in wanted.items()}
-            chosen = _draw(kinds.loc[train.index], together.loc[train.index], counted, name, chance)
+            chosen = _draw(kinds.loc[train.index], together.loc[train.index], counted, name, places)
             parts[name], train = train[chosen], train[~chosen]
     result = {"train": train}
     for name in ("validation", "test"):
@@ -59,14 +62,24 @@ def cut(
     return result
 
 
+def _places(rows: pd.DataFrame, together: "pd.Series[int]", seed: int) -> "pd.Series[int]":
+    """Where each group comes in the draw: by the least hash of its texts, whatever other rows are.
+
+    Of the hashes' range test has the beginning, validation what follows and training the rest.
+    """
+    key = f"{seed % 10**16:016d}"
+    hashes = pd.util.hash_array(text_keys(rows).to_numpy(object), hash_key=key)
+    return pd.Series(hashes, index=rows.index).groupby(together.loc[rows.index]).min()
+
+
 def _draw(
     kinds: "pd.Series[str]",
     together: "pd.Series[int]",
     wanted: dict[str, int],
     name: str,
-    chance: np.random.Generator,
+    places: "pd.Series[int]",
 ) -> "pd.Series[bool]":
-    """Whole groups in random order, each taken if no kind of its rows exceeds what is wanted.
+    """Whole groups by their places, each taken if no kind of its rows exceeds what is wanted.
 
     Where every row is a group of its own this is a stratified sample. Raises InputError where a
     kind cannot be both in the part and in the rest.
@@ -74,10 +87,8 @@ def _draw(
     members: dict[int, Counter[str]] = {}
     for kind, group in zip(kinds, together, strict=True):
         members.setdefault(group, Counter())[kind] += 1
-    order = list(members)
-    chance.shuffle(order)
     left, taken = dict(wanted), set()
-    for group in order:
+    for group in sorted(members, key=places.to_dict().__getitem__):
         if all(count <= left[kind] for kind, count in members[group].items()):
             taken.add(group)
             for kind, count in members[group].items():

@@ -1,4 +1,4 @@
-"""Texts as people read them: what makes two the same, their words, their script."""
+"""Texts as people read them: their words, their script."""
 
 import re
 import unicodedata
@@ -18,11 +18,6 @@ _DIGITS = re.compile(r"\d+")
 _NOT_WORDS = re.compile(r"[\W_]+")
 # Control characters that no writer types, and the sign of a decoding that failed.
 BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffd]")
-
-
-def normalized(text: object) -> str:
-    """Unicode NFKC, case folded, white space collapsed: equal means the same text."""
-    return " ".join(unicodedata.normalize("NFKC", str(text)).casefold().split())
 
 
 def bare(text: str) -> str:

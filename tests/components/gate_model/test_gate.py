@@ -111,6 +111,40 @@ def test_other_labels_than_the_champions_need_a_word(
     assert len(promotions.history(store, "m")) == 2
 
 
+@pytest.mark.parametrize("learned", [70, 120, None])
+def test_rows_that_the_champion_learned_from_do_not_count_for_it(
+    learned: int | None,
+    store: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dataset = rows_for(store, tmp_path)
+    judged(store, published(store, tiny_model, "a1"), dataset, "r1")
+    promote(store, "m", "r1", LOG_ONLY)
+    candidate = published(store, tiny_model, "b2")
+    if learned is None:
+        judged(store, candidate, dataset, "r2")
+        assert "validated/d/ is no longer there" in capsys.readouterr().out
+        return
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    frame = pd.DataFrame(hotel_rows(120), columns=["text", "label"])
+    frame["text"] = "  " + frame["text"].str.upper()
+    frame[: learned - 10].to_parquet(folder / "train.parquet")
+    frame[learned - 10 : learned].to_parquet(folder / "validation.parquet")
+    folders.publish(folder, f"{store}/validated/d", {"fingerprint": "d"})
+    if learned == 120:
+        with pytest.raises(InputError, match="learned from every row of the test split"):
+            judged(store, candidate, dataset, "r2")
+        return
+    verdict = judged(store, candidate, dataset, "r2", champion={"margin": 0.2})
+    [check] = [check for check in verdict.checks if "against champion" in check.name]
+    assert "on the same 50 rows (without 70 from which the champion learned)" in check.why
+    again = judged(store, candidate, dataset, "r3", champion={"margin": 0.2})
+    assert again.checks == verdict.checks
+
+
 def test_a_verdict_can_wait_for_a_person(store: str, tiny_model: Path, tmp_path: Path) -> None:
     model, dataset = published(store, tiny_model, "a1"), rows_for(store, tmp_path)
     verdict = judged(store, model, dataset, "r1", approve="manual")

@@ -7,8 +7,10 @@ import pytest
 import yaml
 
 from components import folders, promotions, storage
+from components.evaluate_model.evaluation import evaluate
 from components.promote_model.interventions import rollback
 from components.promote_model.promotion import promote
+from components.promote_model.rollout import roll_out
 from components.promote_model.settings import PromotionSettings
 from serving.errors import InputError
 from tests.components.promote_model.candidates import judged
@@ -55,6 +57,20 @@ def test_a_verdict_against_an_older_champion_promotes_nothing(store: str) -> Non
     with pytest.raises(InputError, match="changed since the gate of run r2 judged"):
         promote(store, "m", "r2", LOG_ONLY)
     assert len(promotions.history(store, "m")) == 1
+
+
+def test_a_champion_whose_release_was_deleted_is_told_with_the_way_on(store: str) -> None:
+    kept = judged(store, "r1")
+    promote(store, "m", "r1", LOG_ONLY)
+    gone = judged(store, "r2")
+    promote(store, "m", "r2", LOG_ONLY)
+    storage.delete([f"{promotions.release_uri(store, 'm', gone)}/{promotions.RELEASE}"])
+    with pytest.raises(InputError, match=f"{gone}.*was deleted.*finegate rollback m --to"):
+        roll_out(store, "m", LOG_ONLY)
+    with pytest.raises(InputError, match="was deleted"):
+        evaluate(store, "", "", "m")
+    rollback(store, "m", LOG_ONLY, to=kept)
+    assert roll_out(store, "m", LOG_ONLY)[0].version == kept
 
 
 def test_a_rollback_brings_back_the_version_before(store: str) -> None:

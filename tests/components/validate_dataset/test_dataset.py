@@ -31,8 +31,9 @@ def publish(store: str, tmp_path: Path, rows: Rows, **facts: Any) -> str:
     folder = tmp_path / "rows"
     folder.mkdir(exist_ok=True)
     frame.to_parquet(folder / "rows.parquet")
-    uri = f"{store}/datasets/d"
-    folders.publish(folder, uri, {"fingerprint": "d", **facts})
+    version = sha256((folder / "rows.parquet").read_bytes()).hexdigest()
+    uri = f"{store}/datasets/{version}"
+    folders.publish(folder, uri, {"fingerprint": version, **facts})
     return uri
 
 
@@ -69,6 +70,21 @@ def test_no_row_is_in_two_splits_and_none_is_lost(store: str, tmp_path: Path) ->
     _, splits = run(store, tmp_path, clean())
     rows = [row for part in splits.values() for row in part["row"]]
     assert sorted(rows) == list(range(1, 201))
+
+
+@pytest.mark.parametrize("before", [1000, 1001, 970, 1400])
+def test_a_text_is_not_moved_from_training_to_test_when_others_come_or_go(
+    before: int, store: str, tmp_path: Path
+) -> None:
+    rows = clean(1400)
+    _, was = run(store, tmp_path, rows[:before])
+    _, now = run(store, tmp_path, rows[:1001] if before != 1001 else rows[:1000])
+    old, new = ({name: set(part["text"]) for name, part in cut.items()} for cut in (was, now))
+    assert not old["train"] & new["test"]
+    assert not old["test"] & new["train"]
+    assert len(old["test"] & new["test"]) > 0.8 * min(len(old["test"]), len(new["test"]))
+    _, other = run(store, tmp_path, rows[:before], splits={"seed": 43})
+    assert len(set(other["test"]["text"]) & old["test"]) < 0.3 * len(old["test"])
 
 
 def test_missing_duplicate_and_conflicting_rows_are_dropped_and_named(

@@ -3,9 +3,10 @@ from itertools import combinations
 
 import numpy as np
 
+from components.texts import normalized
 from components.validate_dataset.boilerplate import recurring
 from components.validate_dataset.near_duplicates import jaccard, near_duplicate_groups
-from components.validate_dataset.texts import bare, normalized, script, terms
+from components.validate_dataset.texts import bare, script, terms
 from tests.conftest import hotel_rows
 
 
