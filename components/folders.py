@@ -27,7 +27,8 @@ _File = TypeVar("_File")
 def manifest_of(uri: str, name: str = MANIFEST) -> Manifest | None:
     """The folder's manifest, or None when the folder does not (yet) exist.
 
-    A manifest is `{"files": [{"path", "size", "sha256"}, ...], ...facts of the step}`.
+    A manifest is `{"files": [{"path", "size", "sha256"}, ...], ...facts of the step}`. An entry's
+    `object`, where it has one, is the file's key instead of `path` (see uploads.upload).
     """
     manifest: Manifest | None = read_json(f"{uri}/{name}")
     return manifest
@@ -55,34 +56,39 @@ def existing(uri: str) -> Manifest:
 def publish(folder: Path, uri: str, facts: dict[str, Any]) -> Manifest:
     """Upload every file of `folder`, then its manifest with `facts`.
 
-    Safe to repeat and to race: the same fingerprint means the same content, and the manifest is
-    created once. A repeated upload sends what is not there yet.
+    Safe to repeat and to race, although two attempts with one fingerprint differ, as in the seconds
+    of a training log: no object is replaced and the manifest is created once, so the folder is
+    wholly that of the attempt whose manifest stands, which is returned. A repeated upload sends
+    what is not there yet.
     """
-    return seal(uri, facts, publish_files(folder, uri))
+    return manifest_of(uri) or seal(uri, facts, publish_files(folder, uri))
 
 
-def publish_files(folder: Path, uri: str) -> list[dict[str, Any]]:
-    """Upload every file of `folder` that is not there yet; returns a manifest's entries."""
+def publish_files(folder: Path, uri: str, under: str = "") -> list[dict[str, Any]]:
+    """Upload every file of `folder` that is not there yet; returns a manifest's entries.
+
+    `under` goes before each file's path, such as `tokenizer/`.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     stored = list_etags(uri)
-    files: dict[str, dict[str, Any]] = {}
+    files: list[dict[str, Any]] = []
 
     def send(path: Path) -> None:
-        name = path.relative_to(folder).as_posix()
-        sha256 = upload(path, f"{uri}/{name}", stored.get(name))
-        files[name] = {"path": name, "size": path.stat().st_size, "sha256": sha256}
+        name = under + path.relative_to(folder).as_posix()
+        files.append(upload(path, uri, name, stored))
 
     small, large = _by_size((path, path.stat().st_size) for path in paths)
     side_by_side(send, [(path,) for path in small])
     for path in large:  # its parts go side by side
         send(path)
-    return list(files.values())
+    return files
 
 
 def seal(uri: str, facts: dict[str, Any], files: Iterable[dict[str, Any]]) -> Manifest:
     """Write the manifest of a folder whose files are there: now it exists for every reader.
 
-    A file is `{"path", "size", "sha256"}`. `made` tells when, and how long the step had taken.
+    `files` are a manifest's entries. `made` tells when, and how long the step had taken. Returns
+    the manifest that stands: another attempt's where that was first.
     """
     made = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": step_seconds()}
     manifest: Manifest = {**facts, "made": made, "files": sorted(files, key=itemgetter("path"))}
@@ -110,7 +116,7 @@ def fetch(
         if not target.resolve().is_relative_to(home):
             raise InputError(f"the manifest of {uri} names {entry['path']!r}, outside the folder.")
         if not (target.is_file() and sha256_of(target) == entry["sha256"]):
-            download(f"{uri}/{entry['path']}", target, size=entry["size"], sha256=entry["sha256"])
+            download(_address(uri, entry), target, size=entry["size"], sha256=entry["sha256"])
 
     small, large = _by_size((entry, entry["size"]) for entry in entries)
     side_by_side(receive, [(entry,) for entry in small])
@@ -128,16 +134,32 @@ def read_table(uri: str, path: str, columns: list[str] | None = None) -> "pd.Dat
         return pd.read_parquet(Path(scratch) / path, columns=columns)
 
 
-def copy(source: str, target: str, manifest: Manifest) -> None:
-    """Copy the files of a folder on the server's side; the caller writes the target's manifest."""
+def address(uri: str, path: str) -> str:
+    """Where the content of one file of a folder lies; `path` itself where it has no such file."""
+    files = {entry["path"]: entry for entry in existing(uri)["files"]}
+    return _address(uri, files.get(path, {"path": path}))
+
+
+def copy(source: str, target: str, manifest: Manifest) -> list[dict[str, Any]]:
+    """Copy the files of a folder on the server's side, each to its path in the target.
+
+    Returns the entries of the target's manifest, which the caller writes.
+    """
 
     def copy_one(entry: dict[str, Any]) -> None:
         bucket, key = split(f"{target}/{entry['path']}")
-        from_bucket, from_key = split(f"{source}/{entry['path']}")
-        with errors(f"{source}/{entry['path']}"):
+        from_bucket, from_key = split(_address(source, entry))
+        with errors(_address(source, entry)):
             client().copy({"Bucket": from_bucket, "Key": from_key}, bucket, key)
 
     side_by_side(copy_one, [(entry,) for entry in manifest["files"]])
+    kept = ("path", "size", "sha256")
+    return [{key: entry[key] for key in kept} for entry in manifest["files"]]
+
+
+def _address(uri: str, entry: dict[str, Any]) -> str:
+    """Where the content of a folder's file lies."""
+    return f"{uri}/{entry.get('object', entry['path'])}"
 
 
 def _by_size(files: Iterable[tuple[_File, int]]) -> tuple[list[_File], list[_File]]:

@@ -27,7 +27,7 @@ TRANSFERS = 16
 
 _CREDENTIAL_CODES = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 _ABSENT_CODES = {"404", "NoSuchKey", "NotFound"}
-_CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
+CONFLICT_CODES = {"PreconditionFailed", "ConditionalRequestConflict", "409", "412"}
 
 
 @cache
@@ -129,6 +129,18 @@ def read_bytes(uri: str) -> bytes | None:
             raise
 
 
+def etag(uri: str) -> str | None:
+    """The object's ETag without its quotes, or None when there is none."""
+    bucket, key = split(uri)
+    with errors(uri):
+        try:
+            return client().head_object(Bucket=bucket, Key=key)["ETag"].strip('"')
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _ABSENT_CODES:
+                return None
+            raise
+
+
 def read_json(uri: str) -> Any:
     """The parsed JSON document, or None when there is none."""
     content = read_bytes(uri)
@@ -171,7 +183,7 @@ def create_bytes(uri: str, content: bytes, media_type: str) -> bytes | None:
                 Bucket=bucket, Key=key, Body=content, ContentType=media_type, IfNoneMatch="*"
             )
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _CONFLICT_CODES:
+            if error.response.get("Error", {}).get("Code") not in CONFLICT_CODES:
                 raise
             return read_bytes(uri)
     return content

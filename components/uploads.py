@@ -1,37 +1,68 @@
-"""Files to S3: in parallel parts, continued where a try before stopped, not sent twice."""
+"""Files to S3: in parallel parts, continued where a try before stopped, no object replaced."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from components.storage import client, errors, split
+from components.storage import CONFLICT_CODES, client, errors, etag, split
 from components.transfers import each_in_order, part_size, parts_at_once, update
+from serving.errors import InputError
+
+_OVERTAKEN_CODES = {"NoSuchUpload", "InvalidPart", *CONFLICT_CODES}
+"""What S3 answers when another process was first with an object, or a retried request was."""
 
 
-def upload(path: Path, uri: str, stored_etag: str | None) -> str:
-    """Send a file unless it is there; returns its SHA-256.
+def upload(path: Path, uri: str, name: str, stored: Mapping[str, str]) -> dict[str, Any]:
+    """Send a file to the folder `uri` as `name`, unless it is there; returns a manifest's entry.
 
-    `stored_etag` is that of the object which stands at `uri`, if any. ETags are MD5 sums as S3
-    defines them for objects without a customer's key; where they are not, the file is sent again.
+    `stored` has the ETags of what the folder holds. Where other content stands under the name, as
+    of another attempt whose manifest may count on it, the file goes to a place of its own,
+    `<sha256>/<name>`, and the entry's `object` says so. ETags are MD5 sums as S3 defines them for
+    objects without a customer's key; where they are not, a file that is there counts as another.
     """
+    entry = {"path": name, "size": path.stat().st_size}
+    sha256 = _create(path, f"{uri}/{name}", stored.get(name))
+    if sha256 is None:
+        sha256 = _sha256(path)
+        entry["object"] = place = f"{sha256}/{name}"
+        sent = _create(path, f"{uri}/{place}", stored.get(place))
+        # What is there has the content that its address says, whatever its ETag.
+        if sent is None and etag(f"{uri}/{place}") is None:
+            raise InputError(
+                f"the upload to {uri}/{place} was aborted on the server. Run the step again."
+            )
+    return {**entry, "sha256": sha256}
+
+
+def _create(path: Path, uri: str, stored_etag: str | None) -> str | None:
+    """Send a file to where nothing is; returns its SHA-256, or None where other content stands."""
     size = path.stat().st_size
     bucket, key = split(uri)
     step = part_size(size)
     with errors(uri):
-        if size <= step:
-            content = path.read_bytes()
-            if stored_etag != hashlib.md5(content, usedforsecurity=False).hexdigest():
-                client().put_object(Bucket=bucket, Key=key, Body=content)
-            return hashlib.sha256(content).hexdigest()
-        if stored_etag is not None and stored_etag == _etag(path, step):
-            return _sha256(path)
-        return _upload_parts(path, bucket, key, step)
+        if size > step:
+            if stored_etag is None:
+                return _upload_parts(path, uri, step)
+            return _sha256(path) if stored_etag == _etag(path, step) else None
+        content = path.read_bytes()
+        ours = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        if stored_etag is None:
+            try:
+                client().put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+                stored_etag = ours
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in CONFLICT_CODES:
+                    raise
+                stored_etag = etag(uri)
+        return hashlib.sha256(content).hexdigest() if stored_etag == ours else None
 
 
-def _upload_parts(path: Path, bucket: str, key: str, step: int) -> str:
+def _upload_parts(path: Path, uri: str, step: int) -> str | None:
+    bucket, key = split(uri)
     identity, sent = _unfinished(path, bucket, key, step)
     tags = dict(sent)
     numbers = range(1, -(-path.stat().st_size // step) + 1)
@@ -51,17 +82,22 @@ def _upload_parts(path: Path, bucket: str, key: str, step: int) -> str:
     def hashed(number: int) -> None:
         update(digest, path, (number - 1) * step, step)
 
-    each_in_order(send, numbers, parts_at_once(step, len(numbers)), hashed)
-    parts: Any = [{"PartNumber": number, "ETag": tags[number]} for number in numbers]
     try:
+        each_in_order(send, numbers, parts_at_once(step, len(numbers)), hashed)
+        parts: Any = [{"PartNumber": number, "ETag": tags[number]} for number in numbers]
         client().complete_multipart_upload(
-            Bucket=bucket, Key=key, UploadId=identity, MultipartUpload={"Parts": parts}
+            Bucket=bucket,
+            Key=key,
+            UploadId=identity,
+            MultipartUpload={"Parts": parts},
+            IfNoneMatch="*",
         )
     except ClientError as error:
-        # Another process that had the same file finished first, or a retried request did.
-        if error.response.get("Error", {}).get("Code") != "NoSuchUpload":
+        if error.response.get("Error", {}).get("Code") not in _OVERTAKEN_CODES:
             raise
-        client().head_object(Bucket=bucket, Key=key)
+        with suppress(client().exceptions.NoSuchUpload):
+            client().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=identity)
+        return _sha256(path) if etag(uri) == _etag(path, step) else None
     return digest.hexdigest()
 
 
@@ -72,18 +108,19 @@ def _unfinished(path: Path, bucket: str, key: str, step: int) -> tuple[str, dict
     for each in sorted(started, key=lambda upload: upload["Initiated"], reverse=True):
         identity = each["UploadId"]
         listed = client().get_paginator("list_parts")
-        parts = [
-            part
-            for page in listed.paginate(Bucket=bucket, Key=key, UploadId=identity)
-            for part in page.get("Parts", [])
-        ]
-        tags = {part["PartNumber"]: part["ETag"] for part in parts}
-        ours = all(
-            tag.strip('"') == _md5(path, (number - 1) * step, step) for number, tag in tags.items()
-        )
-        if ours:
-            return identity, tags
-        client().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=identity)
+        with suppress(client().exceptions.NoSuchUpload):  # it ended since
+            parts = [
+                part
+                for page in listed.paginate(Bucket=bucket, Key=key, UploadId=identity)
+                for part in page.get("Parts", [])
+            ]
+            tags = {part["PartNumber"]: part["ETag"] for part in parts}
+            if all(
+                tag.strip('"') == _md5(path, (number - 1) * step, step)
+                for number, tag in tags.items()
+            ):
+                return identity, tags
+            client().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=identity)
     return client().create_multipart_upload(Bucket=bucket, Key=key)["UploadId"], {}
 
 

@@ -47,7 +47,7 @@ def export(store: str, model: str, dataset: str, settings: ExportSettings) -> st
             "export": settings.model_dump(),
             "serving": chosen.model_dump(),
         }
-        folders.copy(model, uri, finetuned)
-        folders.seal(uri, facts, [*finetuned["files"], *folders.publish_files(added, uri)])
-    say(STEP, f"{chosen.why}: {uri}")
+        copied = folders.copy(model, uri, finetuned)
+        sealed = folders.seal(uri, facts, [*copied, *folders.publish_files(added, uri)])
+    say(STEP, f"{sealed['serving']['why']}: {uri}")
     return uri

@@ -29,7 +29,7 @@ def release(store: str, name: str, model: str, verdict: dict[str, Any]) -> folde
     candidate = folders.existing(model)
     evaluation = folders.existing(verdict["evaluation"])
     files = [file for file in candidate["files"] if file["path"] not in UNSERVED]
-    folders.copy(model, uri, {"files": files})
+    files = folders.copy(model, uri, {"files": files})
     files.append(_card(uri, model_card(name, version, candidate, evaluation, verdict["checks"])))
     document = {
         "name": name,

@@ -78,9 +78,8 @@ def tokenize(
             "splits": {split: _summed(shards, made, split) for split in TOKENIZED_SPLITS},
             "findings": [finding.model_dump() for finding in findings.findings],
         }
-        tokenizer = folders.publish_files(target / "tokenizer", f"{uri}/tokenizer")
-        files = [{**file, "path": f"tokenizer/{file['path']}"} for file in tokenizer]
-        folders.seal(uri, facts, [*files, *(made[shard.name]["file"] for shard in shards)])
+        tokenizer = folders.publish_files(target / "tokenizer", uri, "tokenizer/")
+        folders.seal(uri, facts, [*tokenizer, *(made[shard.name]["file"] for shard in shards)])
     train = facts["splits"]["train"]
     say(
         STEP,
@@ -115,9 +114,7 @@ def _make(
     done = tokenized(missing, target / "tokenizer", target, kind, source["labels"], processes)
     for shard, counts in done:
         path = target / shard.name
-        sha256 = upload(path, f"{uri}/{shard.name}", None)
-        file = {"path": shard.name, "size": path.stat().st_size, "sha256": sha256}
-        made[shard.name] = {**counts, "file": file}
+        made[shard.name] = {**counts, "file": upload(path, uri, shard.name, {})}
         storage.write_json(f"{uri}/counts/{shard.name}.json", made[shard.name])
         path.unlink()
         progress.advance(shard.rows)

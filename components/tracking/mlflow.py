@@ -93,7 +93,7 @@ def _run(client: "MlflowClient", store: str, name: str, run: str, settings: Mlfl
     # Times that are the same at each try: MLflow's database keeps a point once.
     points = [
         Metric(metric, float(value), began + round(1000 * point["seconds"]), point["step"])
-        for point in storage.read_json_lines(f"{verdict['model']}/training.jsonl")
+        for point in storage.read_json_lines(folders.address(verdict["model"], "training.jsonl"))
         for metric, value in point.items()
         if metric not in ("step", "seconds")
     ]

@@ -73,6 +73,38 @@ def test_the_manifest_of_the_first_publisher_stands(store: str, folder: Path) ->
     assert folders.publish(folder, f"{store}/f", {"by": "second"})["by"] == "first"
 
 
+def test_of_two_attempts_that_differ_the_folder_is_wholly_that_of_the_first_manifest(
+    store: str, tmp_path: Path
+) -> None:
+    uri, files = f"{store}/f", {}
+    for attempt, seconds in (("slow", 117), ("fast", 100)):
+        folder = tmp_path / attempt
+        folder.mkdir()
+        (folder / "model.bin").write_bytes(b"the same weights")
+        (folder / "training.jsonl").write_text(f'{{"seconds": {seconds}}}')
+        files[attempt] = folders.publish_files(folder, uri)
+    assert folders.seal(uri, {"by": "fast"}, files["fast"])["by"] == "fast"
+    assert folders.seal(uri, {"by": "slow"}, files["slow"])["by"] == "fast"
+    assert folders.publish(tmp_path / "slow", uri, {"by": "slow"})["by"] == "fast"
+    folders.fetch(uri, tmp_path / "back")
+    assert (tmp_path / "back" / "training.jsonl").read_text() == '{"seconds": 100}'
+    assert storage.read_json(folders.address(uri, "training.jsonl")) == {"seconds": 100}
+    assert storage.read_json(folders.address(uri, "absent.json")) is None
+    assert len(storage.list_keys(uri)) == 4  # both logs, the weights once, the manifest
+
+
+def test_a_copy_has_each_file_at_its_path_wherever_the_source_has_it(
+    store: str, folder: Path, tmp_path: Path
+) -> None:
+    storage.write_bytes(f"{store}/f/a.txt", b"of a killed attempt", "text/plain")
+    manifest = folders.publish(folder, f"{store}/f", {})
+    entries = folders.copy(f"{store}/f", f"{store}/g", manifest)
+    assert storage.read_bytes(f"{store}/g/a.txt") == b"alpha"
+    folders.seal(f"{store}/g", {}, entries)
+    folders.fetch(f"{store}/g", tmp_path / "back")
+    assert storage.list_keys(f"{store}/g") == ["a.txt", "deep/b.bin", "manifest.json"]
+
+
 def test_a_manifest_cannot_write_outside_the_folder(store: str, tmp_path: Path) -> None:
     files = [{"path": "../escape", "size": 1, "sha256": "0"}]
     storage.write_json(f"{store}/f/manifest.json", {"files": files})

@@ -1,6 +1,8 @@
 import os
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -125,6 +127,66 @@ def test_what_another_try_left_of_another_file_is_not_mixed_in(
     folders.fetch(f"{store}/small", half)
     assert (half / "large.bin").read_bytes() == b"small"
     assert [path.name for path in half.iterdir()] == ["large.bin"]
+
+
+def test_large_files_that_differ_and_race_leave_one_whole_folder_and_no_parts(
+    store: str, large: Path, tmp_path: Path
+) -> None:
+    content = (large / "large.bin").read_bytes()
+    sources = []
+    for number in range(3):
+        sources.append(tmp_path / str(number))
+        sources[-1].mkdir()
+        # Alike to the last part: one process takes the parts of another's upload for its own.
+        (sources[-1] / "large.bin").write_bytes(content[:-1] + bytes([number]))
+    for race in range(2):
+        uri = f"{store}/{race}"
+        with ThreadPoolExecutor(3) as pool:
+            ended = list(
+                pool.map(lambda source, uri=uri: folders.publish(source, uri, {}), sources)
+            )
+        assert ended[0] == ended[1] == ended[2]
+        folders.fetch(uri, tmp_path / f"back-{race}")
+        assert parts_stored(uri) == 0
+
+
+def test_an_upload_that_another_process_aborts_is_made_at_a_place_of_its_own(
+    store: str, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, client = f"{store}/f", storage.client()
+    send = client.upload_part
+
+    def aborted(**given: Any) -> Any:
+        if given["PartNumber"] == 3 and given["Key"].endswith("/f/large.bin"):
+            address = {key: given[key] for key in ("Bucket", "Key", "UploadId")}
+            client.abort_multipart_upload(**address)
+        return send(**given)
+
+    monkeypatch.setattr(client, "upload_part", aborted)
+    folders.publish(large, uri, {})
+    folders.fetch(uri, tmp_path / "back")
+    assert sha256_of(tmp_path / "back" / "large.bin") == sha256_of(large / "large.bin")
+
+
+def test_an_upload_that_ends_while_it_is_looked_at_is_not_continued(
+    store: str, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, client = f"{store}/f", storage.client()
+    bucket, key = storage.split(f"{uri}/large.bin")
+    client.create_multipart_upload(Bucket=bucket, Key=key)
+    paginators = client.get_paginator
+
+    def ended_before(operation: str) -> Any:
+        if operation == "list_parts":
+            for each in client.list_multipart_uploads(Bucket=bucket, Prefix=key)["Uploads"]:
+                client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=each["UploadId"])
+        return paginators(operation)
+
+    monkeypatch.setattr(client, "get_paginator", ended_before)
+    folders.publish(large, uri, {})
+    folders.fetch(uri, tmp_path / "back")
+    assert parts_stored(uri) == 0
+    assert set(storage.list_keys(uri)) == {"large.bin", "manifest.json", "one.txt", "two.txt"}
 
 
 def test_an_object_of_another_size_or_content_is_refused(

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 
-from components import answers, storage
+from components import answers, folders, storage
 from components.console import say
 from components.promote_model.settings import Canary, KServeTarget, Prometheus
 from components.promote_model.targets.base import RolloutFailedError
@@ -30,7 +30,7 @@ class Judge:
         self.rules = rules
         self._target = target
         self._version = str(release["version"])
-        uri = f"{release['lineage']['evaluation']}/golden.json"
+        uri = folders.address(release["lineage"]["evaluation"], "golden.json")
         golden = storage.read_json(uri)
         if golden is None:
             raise InputError(

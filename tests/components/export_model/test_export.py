@@ -39,3 +39,16 @@ def test_the_exported_folder_is_the_model_with_its_backend(
     assert export(store, model, dataset, ExportSettings()) == uri
     assert "cached:" in capsys.readouterr().out
     assert export(store, model, dataset, ExportSettings(long_texts="reject")) != uri
+
+
+def test_of_two_runs_that_export_the_same_at_once_the_folder_is_wholly_the_firsts(
+    store: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, dataset = published(store, tiny_model, tmp_path)
+    uri = export(store, model, dataset, ExportSettings())
+    first = folders.existing(uri)
+    # The second had looked before the first was done, and its model.xml and serving.json differ.
+    monkeypatch.setattr(folders, "cached", lambda *told: False)
+    assert export(store, model, dataset, ExportSettings()) == uri
+    assert folders.fetch(uri, tmp_path / "fetched") == first
+    assert Classifier.load(tmp_path / "fetched").backend.name == "openvino"
