@@ -21,6 +21,8 @@ STEP = "notify_run"
 ADDRESS = "FINEGATE_WEBHOOK_URL"
 SECONDS = 10
 ENDED_BADLY = ("FAILED", "CANCELED")
+ROLLED_OUT = ("accepted", "unchanged")
+"""Decisions after which promote_model rolls the candidate out."""
 
 Outcome = Literal["promoted", "unchanged", "rejected", "failed"]
 Message = dict[str, Any]
@@ -63,21 +65,21 @@ def ending(
 
     `state` is how KFP ended the steps, in words that differ: SUCCEEDED by kfp.local, COMPLETE or
     even RUNNING by the cluster's driver, which tells no error either. So a run went well if it did
-    not fail, has a verdict, and what the verdict accepted is the champion.
+    not fail, has a verdict, and the candidate, if it was to answer, is the champion and its rollout
+    has ended: the log names a champion before that.
     """
-    champion = None
+    answers = False
     try:
         verdict = storage.read_json(f"{store}/runs/{run}/verdict.json") or {}
         champion = promotions.champion(store, name)
+        if champion is not None and champion.version == verdict.get("candidate"):
+            answers = promotions.answers(store, name, champion)
     except InputError:
         verdict = {}
     decision = verdict.get("decision")
     outcome: Outcome = "failed"
-    if state not in ENDED_BADLY and decision == "accepted":
-        promoted = champion is not None and champion.version == verdict["candidate"]
-        outcome = "promoted" if promoted else "failed"
-    elif state not in ENDED_BADLY and decision:
-        outcome = decision
+    if state not in ENDED_BADLY and decision and (answers or decision not in ROLLED_OUT):
+        outcome = "promoted" if decision == "accepted" else decision
     place = f"{store}/runs/{run}/report.html"
     base = settings.report.rstrip("/")
     return {

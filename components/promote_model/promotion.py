@@ -6,9 +6,8 @@ from components import promotions, storage
 from components.console import say
 from components.promote_model.approval import approved
 from components.promote_model.release import release
-from components.promote_model.rollout import roll_out, roll_out_or_explain
+from components.promote_model.rollout import ChampionFailedError, roll_out, roll_out_or_explain
 from components.promote_model.settings import PromotionSettings
-from components.promote_model.targets.base import RolloutFailedError
 from components.promotions import Promotion
 from serving.errors import InputError
 
@@ -71,8 +70,15 @@ def promote(store: str, name: str, run: str, settings: PromotionSettings) -> str
         say(STEP, f"{name} {version} is the champion already (promotion {champion.number})")
     try:
         event, url = roll_out(store, name, settings)
-    except RolloutFailedError as error:
-        raise _gone_back(store, name, run, str(error), settings) from error
+    except ChampionFailedError as error:
+        if error.event.version == version:
+            raise _gone_back(store, name, run, error, settings) from error
+        # Whoever made that one champion goes back from it.
+        raise InputError(
+            f"{version} was promoted, and {error.event.version} became the champion of {name} "
+            f"while it was rolled out (promotion {error.event.number}: {error.event.reason}); that "
+            f"failed at the target: {error}. `finegate history {name}` tells what answers now."
+        ) from error
     if event.version != version:
         raise InputError(
             f"{version} was promoted, and {event.version} became the champion of {name} while it "
@@ -82,21 +88,34 @@ def promote(store: str, name: str, run: str, settings: PromotionSettings) -> str
 
 
 def _gone_back(
-    store: str, name: str, run: str, why: str, settings: PromotionSettings
+    store: str, name: str, run: str, why: ChampionFailedError, settings: PromotionSettings
 ) -> InputError:
-    """Put the version before the champion back, in the log and then at the target."""
-    events = promotions.history(store, name)
-    version = promotions.predecessor(events)
-    failed = events[-1].version
+    """Put the version before the one that failed back, in the log and then at the target.
+
+    Where another event followed the failed one meanwhile, that stays and is what answers.
+    """
+    failed = why.event
+    version = promotions.predecessor(promotions.history(store, name)[: failed.number])
     if version is None:
         return InputError(
-            f"{name} {failed} did not come up: {why}. It has no predecessor to go back to; mend "
-            "the target and run again."
+            f"{name} {failed.version} did not come up: {why}. It has no predecessor to go back to; "
+            "mend the target and run again."
         )
-    reason = f"{failed} failed at the target, {version} is back: {why}"
-    promotions.append(
-        store, name, events[-1], action="rollback", version=version, run=run, reason=reason
-    )
+    reason = f"{failed.version} failed at the target, {version} is back: {why}"
+    try:
+        promotions.append(
+            store, name, failed, action="rollback", version=version, run=run, reason=reason
+        )
+    except InputError:
+        newer = promotions.champion(store, name)
+        if newer is None or newer == failed:
+            raise
+        roll_out_or_explain(store, name, settings)
+        return InputError(
+            f"{failed.version} failed at the target: {why}. Nothing was rolled back, as "
+            f"{newer.version} became the champion of {name} meanwhile (promotion {newer.number}: "
+            f"{newer.reason}); run the pipeline again for a new comparison."
+        )
     roll_out_or_explain(store, name, settings)
     return RolledBackError(f"{reason}. The champion of {name} is {version}.")
 

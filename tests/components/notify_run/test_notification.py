@@ -47,12 +47,16 @@ def tell(store: str, *, state: str = "COMPLETE", error: str = "", **settings: st
     )
 
 
-def judged(store: str, decision: str = "accepted", *, promoted: bool = True) -> None:
+def judged(
+    store: str, decision: str = "accepted", *, promoted: bool = True, answers: bool = True
+) -> None:
     storage.write_json(f"{store}/runs/r1/verdict.json", {**VERDICT, "decision": decision})
-    if decision == "accepted" and promoted:
-        promotions.append(
+    if decision != "rejected" and promoted:
+        event = promotions.append(
             store, "hotels", None, action="promote", version="9065e5074129", run="r1", reason=""
         )
+        if answers:
+            promotions.record_rollout(store, "hotels", event, "http://hotels")
 
 
 @pytest.mark.parametrize("state", ["COMPLETE", "SUCCEEDED", "RUNNING"])
@@ -92,6 +96,16 @@ def test_what_was_accepted_and_is_no_champion_is_not_told_as_promoted(
 ) -> None:
     judged(store, promoted=False)
     tell(store, state="RUNNING")
+    assert webhook.received[0][1]["text"].startswith("*hotels*: failed 9065e5074129")
+
+
+@pytest.mark.parametrize("decision", ["accepted", "unchanged"])
+@pytest.mark.parametrize("state", ["COMPLETE", "RUNNING"])
+def test_a_champion_whose_rollout_did_not_end_is_told_as_a_failure(
+    webhook: Webhook, store: str, decision: str, state: str
+) -> None:
+    judged(store, decision, answers=False)
+    tell(store, state=state)
     assert webhook.received[0][1]["text"].startswith("*hotels*: failed 9065e5074129")
 
 
