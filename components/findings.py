@@ -11,6 +11,23 @@ Rule = Literal["ignore", "warn", "repair", "fail"]
 Judgement = Literal["ignore", "warn", "fail"]
 """The rule of a finding that nothing mends but a better source."""
 
+DataFinding = Literal[
+    "missing_text",
+    "missing_label",
+    "broken_text",
+    "short_text",
+    "foreign_script",
+    "boilerplate",
+    "conflicts",
+    "duplicates",
+    "leakage",
+    "near_leakage",
+    "near_duplicates",
+    "sorted_by_label",
+    "imbalance",
+]
+"""What validate_dataset looks for, by the keys of its rules."""
+
 ROWS_NAMED = 1000
 """Row numbers that a finding lists in a manifest; `count` is always complete."""
 

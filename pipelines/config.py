@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from components.download_dataset.settings import DatasetSettings
 from components.download_model.settings import ModelSettings
@@ -74,6 +74,19 @@ class RunConfig(BaseModel):
             split(store)
             return store.rstrip("/")
         return None
+
+    @field_validator("gate")
+    @classmethod
+    def _bounds_what_is_looked_for(cls, gate: GateSettings, info: ValidationInfo) -> GateSettings:
+        validation = info.data.get("validation")  # absent where it has mistakes of its own
+        ignored = [name for name in gate.data if getattr(validation, name, None) == "ignore"]
+        if ignored:
+            raise ValueError(
+                f"gate.data has a bound for {', '.join(ignored)}, which validation ignores, so "
+                f"none would be found; set {', '.join(f'validation.{name}' for name in ignored)} "
+                "to warn, or take the bound out"
+            )
+        return gate
 
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments, as JSON values: only what was set, so defaults stay with

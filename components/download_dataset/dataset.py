@@ -35,7 +35,7 @@ def download(store: str, settings: DatasetSettings) -> str:
                     mode="json", exclude=_SOURCE_FIELDS, exclude_defaults=True
                 ),
             },
-            code=["components.download_dataset", "components.sources"],
+            code=["components.download_dataset", "components.label_names", "components.sources"],
             libraries=["pyarrow", "datasets"] if settings.hub else ["pyarrow"],
         )
         uri = f"{store}/datasets/{identity}"

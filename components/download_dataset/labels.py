@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from components.label_names import one_spelling
 from serving.errors import InputError
 
 
@@ -25,8 +26,8 @@ class Bin(BaseModel):
 
 
 def plain(value: Any) -> str:
-    """The label as text; a whole number is the same label as int, float and text."""
-    text = str(value).strip()
+    """The label as text in one spelling; a whole number is the same as int, float and text."""
+    text = one_spelling(str(value).strip())
     head, point, tail = text.partition(".")
     return head if point and tail.strip("0") == "" and head.lstrip("-").isdigit() else text
 

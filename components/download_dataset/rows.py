@@ -75,6 +75,8 @@ class Rows:
         if several:
             separator = settings.label_separator
             found = label_list(value, separator, settings.label_names, place)
+            for each in found or ():
+                _check_whole(each, settings.label, place)
             self.labels.update(found or [])
             return found, True
         value = _scalar(value, settings.label, place)
@@ -83,6 +85,7 @@ class Rows:
             return number(value, place), True
         name, stays = label_name(value, settings.label_names, settings.label_bins, place)
         if stays and name is not None:
+            _check_whole(name, settings.label, place)
             self.labels.add(name)
         return name, stays
 
@@ -158,15 +161,20 @@ def _text(values: dict[str, Any], column: str, place: str) -> str | None:
     if type(value) is not str:
         value = _scalar(value, column, place)
         return None if value is None else str(value)
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"{place} has half a character (a lone surrogate, U+{ord(value[error.start]):04X}) "
-                f"in the column {column!r}, which no text may have. Mend that row."
-            ) from error
+    _check_whole(value, column, place)
     return value
+
+
+def _check_whole(value: str, column: str, place: str) -> None:
+    if value.isascii():
+        return
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{place} has half a character (a lone surrogate, U+{ord(value[error.start]):04X}) "
+            f"in the column {column!r}, which no text may have. Mend that row."
+        ) from error
 
 
 def _split(values: dict[str, Any], column: str, place: str) -> str | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from components.download_dataset.labels import Bin, plain
+from components.label_names import LabelName
 from components.problem_types import ProblemType
 from components.sources.settings import HubDatasetSource, MemberPath, PyPISource, Sha256
 
@@ -26,7 +27,7 @@ class Member(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: MemberPath
-    label: str | None = None
+    label: LabelName | None = None
     split: Split | None = None
 
 
@@ -72,9 +73,9 @@ class DatasetSettings(BaseModel):
     """Transformers' own words. Regression takes numbers as labels; with several labels a row, the
     column holds lists, or texts with `label_separator` between the names."""
     label_separator: Annotated[str, Field(min_length=1)] | None = None
-    label_names: Annotated[dict[str, str], BeforeValidator(_plain_keys)] = {}
+    label_names: Annotated[dict[str, LabelName], BeforeValidator(_plain_keys)] = {}
     """Name for each value of the label column."""
-    label_bins: dict[str, Bin] = {}
+    label_bins: dict[LabelName, Bin] = {}
     """Name for each range of a numeric label column; rows in none are left out and counted."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Rows to keep, drawn evenly and seeded, for a quick try."""

@@ -70,7 +70,8 @@ def _judged(
     if problem_type == "regression":
         found = regression_metrics(truth, predicted)
     elif problem_type == "multi_label_classification":
-        found = multi_label_metrics(truth, predicted.astype(np.float32), labels or [])
+        predicted = predicted.astype(np.float32).reshape(truth.shape)  # [N] of a single label
+        found = multi_label_metrics(truth, predicted, labels or [])
     else:
         found = {
             "accuracy": float(accuracy_score(truth, predicted)),

@@ -48,18 +48,23 @@ def multi_label_metrics(truth: Bools, probabilities: Floats, labels: list[str]) 
 
     A label is predicted from 0.5 on. `accuracy` is that of the whole set of a row's labels;
     averages and areas count the labels that occur, areas those that are also absent somewhere.
+    Averages are 0 where none occurs, as scikit-learn's are.
     """
     predicted = probabilities >= 0.5
-    precision, recall, f1, support = sk.precision_recall_fscore_support(
-        truth, predicted, average=None, zero_division=0
-    )
-    present = support > 0
+    # Label by label: scikit-learn takes a single column for two classes.
+    scores = [
+        sk.precision_recall_fscore_support(t, p, average="binary", zero_division=0)[:3]
+        for t, p in zip(truth.T, predicted.T, strict=True)
+    ]
+    precision, recall, f1 = np.array(scores).T
+    support = truth.sum(axis=0)
+    present = support > 0 if support.any() else slice(None)  # all 0 then
     likely = np.clip(probabilities.astype(np.float64), 1e-15, 1 - 1e-15)
     return {
         "rows": len(truth),
         "accuracy": float((truth == predicted).all(axis=1).mean()),
         "hamming_loss": float((truth != predicted).mean()),
-        "micro_f1": float(sk.f1_score(truth, predicted, average="micro", zero_division=0)),
+        "micro_f1": float(sk.f1_score(truth.ravel(), predicted.ravel(), zero_division=0)),
         "macro_precision": float(precision[present].mean()),
         "macro_recall": float(recall[present].mean()),
         "macro_f1": float(f1[present].mean()),
@@ -102,11 +107,16 @@ def calibration_error(truth: Ints, probabilities: Floats) -> float:
     return float(np.abs(gaps).sum() / len(truth))
 
 
-def roc_points(truth: Ints, probabilities: Floats, most: int = 200) -> dict[str, list[float]]:
+def roc_points(
+    truth: Ints, probabilities: Floats, most: int = 200
+) -> dict[str, list[float]] | None:
     """The ROC curve of the second of two classes, thinned to `most` points.
 
-    scikit-learn's first threshold is infinite, which JSON has no word for: it becomes 1.
+    None where only one of them occurs, as for the areas. scikit-learn's first threshold is
+    infinite, which JSON has no word for: it becomes 1.
     """
+    if len(np.unique(truth)) < 2:
+        return None
     fpr, tpr, thresholds = sk.roc_curve(truth == 1, probabilities[:, 1])
     kept = np.unique(np.linspace(0, len(fpr) - 1, min(most, len(fpr))).round().astype(int))
     return {

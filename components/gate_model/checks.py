@@ -106,6 +106,19 @@ def no_regression(
     )
 
 
+def nothing_new(rows: int) -> Check:
+    """A champion that learned from every test row cannot be compared with; this does not pass."""
+    return Check.of(
+        "test rows that are new to the champion",
+        0,
+        ">",
+        0,
+        f"the champion learned from each of the {rows} test rows, so they do not tell which of the "
+        "two is better; give test rows of their own (dataset.split), cut them as the champion's "
+        "were (validation.splits), or leave the comparison out (gate.champion: null)",
+    )
+
+
 def _no_longer_distance(
     candidate: npt.NDArray[Any], champion: npt.NDArray[Any], rule: NoRegression, rows: str
 ) -> Check:

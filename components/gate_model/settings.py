@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.findings import DataFinding
+from components.label_names import LabelName
+
 AtLeast = Literal[
     "accuracy",
     "balanced_accuracy",
@@ -86,7 +89,7 @@ class GateSettings(BaseModel):
 
     minimum: dict[AtLeast, float] = {}
     maximum: dict[AtMost, float] = {}
-    classes: dict[str, dict[ClassMetric, float]] = {}
+    classes: dict[LabelName, dict[ClassMetric, float]] = {}
     """Minimum precision, recall or F1 of a class, by its label."""
     confidence: float = Field(default=0, ge=0, lt=1)
     """0 compares what was observed; 0.95 the bound that the truth is beyond with 95 % confidence:
@@ -97,7 +100,7 @@ class GateSettings(BaseModel):
     slices: dict[str, SliceRule] = {}
     """By a column of the test rows, `length` or `label`."""
     robustness: Robustness | None = None
-    data: dict[str, Share] = {}
+    data: dict[DataFinding, Share] = {}
     """Largest share of rows with a finding of validate_dataset, such as `{conflicts: 0.02}`."""
     champion: NoRegression | None = NoRegression()
     serving: ServingCheck | None = ServingCheck()

@@ -62,7 +62,7 @@ def decompressed(path: Path, folder: Path) -> Path:
     """The file itself, or its content when it is a gzip file that is no tar archive."""
     if not _is_gzip(path) or _is_tar(path):
         return path
-    target = folder / path.name.removesuffix(".gz")
+    target = folder / f"unpacked-{path.name.removesuffix('.gz')}"  # `path` may lie there too
     try:
         with gzip.open(path) as source, target.open("wb") as file:
             shutil.copyfileobj(source, file, 1 << 20)

@@ -30,7 +30,8 @@ def commit_of(kind: Literal["dataset", "model"], source: HubDatasetSource | HubM
 
 
 def dataset_rows(source: HubDatasetSource, commit: str) -> Iterator[tuple[str, Rows]]:
-    """Our split's name and its numbered rows; a ClassLabel column gives its names."""
+    """Our split's name and its numbered rows; a column of a ClassLabel, or of lists of
+    them, gives its names."""
     import datasets
     from datasets.exceptions import DatasetsError
 
@@ -79,17 +80,20 @@ def safetensors_revision(source: HubModelSource) -> str | None:
 def _numbered(data: Any) -> Rows:
     from datasets import ClassLabel
 
-    named = {
-        column: feature
+    classes = {
+        column: named
         for column, feature in data.features.items()
-        if isinstance(feature, ClassLabel)
+        if isinstance(named := getattr(feature, "feature", feature), ClassLabel)
     }
+
+    def name(value: Any, named: ClassLabel) -> Any:
+        if isinstance(value, list):
+            return [name(each, named) for each in value]
+        # -1 is the hub's sign for a row whose label is kept secret
+        return None if value is None or value < 0 else named.int2str(value)
+
     for number, row in enumerate(data, 1):
-        for column, feature in named.items():
-            value = row[column]
-            # -1 is the hub's sign for a row whose label is kept secret
-            row[column] = None if value is None or value < 0 else feature.int2str(value)
-        yield number, row
+        yield number, {**row, **{column: name(row[column], classes[column]) for column in classes}}
 
 
 def _explained(

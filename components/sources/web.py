@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
@@ -25,6 +26,7 @@ _RETRIES = Retry(
 _READS = 5
 """Times that a file is continued within one run."""
 _NOTHING_LEFT = 416
+_NOT_UNPACKED = ("br", "compress", "deflate", "zstd")
 # Some servers compress on the way, and then ETag and size are not those of the file.
 _HEADERS = {"Accept-Encoding": "identity"}
 
@@ -77,6 +79,12 @@ def _receive(url: str, target: Path, step: str) -> None:
         if answer.status_code == _NOTHING_LEFT:
             partial.unlink()
             raise TransferError(f"{shown(url)} has no byte {there}; it is fetched anew.")
+        packed = answer.headers.get("Content-Encoding", "")
+        if packed in _NOT_UNPACKED:
+            raise InputError(
+                f"{shown(url)} comes compressed by {packed}, and only gzip is unpacked here. "
+                "Download the file and give its path."
+            )
         rest = int(answer.headers.get("Content-Length", -1))
         if answer.status_code != 206:
             there = 0
@@ -92,7 +100,8 @@ def _receive(url: str, target: Path, step: str) -> None:
         transfer = Transfer(step, target.name, size)
         transfer.update(there)
         with partial.open("ab") as file:
-            for block in answer.iter_content(1 << 18):
+            # As sent: a file that is kept compressed comes so, and its size is that of this.
+            for block in answer.raw.stream(1 << 18, decode_content=False):
                 file.write(block)
                 transfer.update(len(block))
     if size is not None and partial.stat().st_size != size:
@@ -123,7 +132,7 @@ def _request(
                         "address, and whether it needs a login."
                     )
                 yield answer
-    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError) as error:
+    except (urllib3.exceptions.HTTPError, requests.exceptions.ConnectionError) as error:
         raise TransferError(
             f"{shown(url)} cannot be fetched ({type(error).__name__}). Check the address and the "
             "network and run again (what arrived is kept), or download the file and give its path."

@@ -43,6 +43,7 @@ def compare(store: str, name: str, validated: str, settings: DriftSettings) -> s
         {
             "ours": ours["fingerprint"],
             "theirs": theirs["fingerprint"],
+            "champion": release["version"],
             "settings": settings.model_dump(exclude={"rule"}),
         },
         code=["components.validate_dataset"],

@@ -22,7 +22,8 @@ class Quiet(Handler):
 class Web(Quiet):
     """`content` at any path; /etag.* has an ETag, /plain.* nothing, /busy.* answers at the second
     try, /short.* promises more than it gives, /breaks.* has an ETag and breaks off half-way at
-    first, /absent.* is not there."""
+    first, /stalls.* falls silent there, /packed.* and /packed-breaks.* are as /etag.* and /breaks.*
+    with a Content-Encoding of gzip, /zstd.* has one of its own, /absent.* is not there."""
 
     content: bytes
     requests: list[str]
@@ -41,7 +42,11 @@ class Web(Quiet):
         if kind == "plain" and self.command == "HEAD":
             return self.send(405)
         headers = {}
-        if kind in ("etag", "breaks"):
+        if kind == "zstd":
+            headers["Content-Encoding"] = "zstd"
+        if kind.startswith("packed"):
+            headers["Content-Encoding"] = "gzip"
+        if kind in ("etag", "breaks", "stalls", "packed", "packed-breaks"):
             headers["ETag"] = f'"{hash(self.content)}"'
         body, status = self.content, 200
         asked = self.headers.get("Range")
@@ -51,12 +56,15 @@ class Web(Quiet):
             headers["Content-Range"] = f"bytes {start}-{len(self.content) - 1}/{len(self.content)}"
         if kind == "short" and self.command == "GET":
             headers["Content-Length"] = str(len(body) + 5)
-        if kind == "breaks" and self.command == "GET" and first:
+        half = kind.endswith(("breaks", "stalls")) and self.command == "GET" and first
+        if half:
             headers["Content-Length"] = str(len(body))
             body = body[: len(body) // 2]
         if self.command == "GET":
             self.sent.append(len(body))
         self.send(status, body, headers)
+        if half and kind == "stalls":
+            self.rfile.read(1)  # until the client leaves
 
 
 class Hub(Quiet):

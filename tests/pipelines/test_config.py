@@ -84,6 +84,11 @@ def test_a_tracking_server_is_named_by_its_kind_alone_or_with_its_address(
         (["dataset.url=https://x/d.csv"], "give exactly one of hub, path, url, s3 and pypi"),
         (["base_model={}"], "give exactly one of hub, path, s3, pypi, architecture"),
         (["gate.minimum={acuracy: 1}"], "gate.minimum.acuracy"),
+        (["gate.data={conflict: 0.1}"], "gate.data.conflict.[key]: Input should be"),
+        (
+            ["gate.data={conflicts: 0.1}", "validation.conflicts=ignore"],
+            "gate: Value error, gate.data has a bound for conflicts, which validation ignores",
+        ),
         (["nothing"], "is not key=value"),
         (["name.x=1"], "is no mapping"),
         (["name={"], "is not YAML"),

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,9 @@ import pytest
 from components.download_dataset.rows import ROWS_A_GROUP, Rows, write
 from components.download_dataset.settings import DatasetSettings
 from serving.errors import InputError
+
+ONE, TWO = (unicodedata.normalize(form, "n\u00e9gatif") for form in ("NFC", "NFD"))
+SEVERAL = {"problem_type": "multi_label_classification"}
 
 
 def settings(**given: Any) -> DatasetSettings:
@@ -29,6 +33,19 @@ def test_a_whole_number_is_one_label_however_it_is_written() -> None:
     assert of({"text": "a", "label": "1.5"})["label"] == "1.5"
 
 
+def test_a_letter_with_its_accent_is_one_label_in_one_character_or_two() -> None:
+    for value in (ONE, TWO):
+        assert of({"text": "a", "label": value})["label"] == ONE
+        named = {"label_names": {value: "x"}}
+        assert of({"text": "a", "label": ONE}, **named)["label"] == "x"
+        named = {"label_names": {"1": value}}
+        assert of({"text": "a", "label": [1]}, **named, **SEVERAL)["label"] == [ONE]
+        given = settings(
+            members=[{"path": "a.txt", "label": value}], label_bins={value: {"min": 1}}
+        )
+        assert given.label_order() == [ONE]
+
+
 @pytest.mark.parametrize(
     ("name", "known"),
     [("dev", "validation"), ("Train", "train"), ("val", "validation"), (" ", None), (None, None)],
@@ -44,6 +61,8 @@ def test_usual_names_of_splits_are_known(name: str | None, known: str | None) ->
         ({"text": "a", "label": ["b", "c"]}, {}, "d.csv:7 has a list in the column 'label'"),
         ({"text": {"en": "a"}, "label": "b"}, {}, "d.csv:7 has a dict in the column 'text'"),
         ({"text": "a\ud83d", "label": "b"}, {}, "d.csv:7 has half a character"),
+        ({"text": "a", "label": "\ud83d"}, {}, "U+D83D) in the column 'label'"),
+        ({"text": "a", "label": ["b", "\ud83d"]}, SEVERAL, "U+D83D) in the column 'label'"),
         ({"a review; 1": ""}, {}, "it has a review; 1. "),
     ],
 )

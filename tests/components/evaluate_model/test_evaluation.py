@@ -3,9 +3,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from kfp.dsl import ClassificationMetrics, Metrics
 from transformers import pipeline
 
 from components import folders
+from components.evaluate_model.artifacts import log_classification, log_metrics
 from components.evaluate_model.evaluation import evaluate, evaluate_one
 from serving.errors import InputError
 from tests.conftest import hotel_rows
@@ -58,6 +60,32 @@ def test_a_model_is_scored_once_on_the_same_rows(
     first = evaluate_one(store, folders.existing(model), model, dataset)
     assert evaluate_one(store, folders.existing(model), model, dataset) == first
     assert "cached" in capsys.readouterr().out
+
+
+def test_rows_of_one_class_are_scored_too(store: str, tiny_model: Path, tmp_path: Path) -> None:
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    labels = {0: "blame", 1: "praise"}
+    config = AutoConfig.from_pretrained(
+        tiny_model, id2label=labels, label2id={name: index for index, name in labels.items()}
+    )
+    model, rows = tmp_path / "model", tmp_path / "rows"
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(model)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(model)
+    rows.mkdir()
+    frame = pd.DataFrame({"row": range(8), "file": "d.csv", "text": "lovely", "label": "praise"})
+    frame.to_parquet(rows / "test.parquet")
+    folders.publish(model, f"{store}/finetuned/c", {"fingerprint": "c"})
+    folders.publish(rows, f"{store}/validated/v", {"fingerprint": "v"})
+    evaluations = evaluate(store, f"{store}/finetuned/c", f"{store}/validated/v", "hotels")
+    facts = folders.existing(evaluations.candidate)
+    assert (facts["roc"], facts["metrics"]["roc_auc"]) == (None, None)
+    assert facts["metrics"]["classes"]["praise"]["support"] == 8
+    metrics, classification = Metrics(), ClassificationMetrics()
+    log_metrics(facts, metrics)
+    log_classification(facts, classification)
+    assert "roc_auc" not in metrics.metadata
+    assert set(classification.metadata) == {"confusionMatrix"}
 
 
 def test_a_label_that_the_model_does_not_know_is_refused(

@@ -48,10 +48,16 @@ def test_a_class_absent_from_the_test_rows_breaks_nothing() -> None:
 
 def test_the_roc_curve_runs_from_corner_to_corner_without_infinity() -> None:
     curve = roc_points(TRUTH, PROBABILITIES)
+    assert curve is not None
     json.dumps(curve, allow_nan=False)
     assert (curve["fpr"][0], curve["tpr"][0]) == (0, 0)
     assert (curve["fpr"][-1], curve["tpr"][-1]) == (1, 1)
     assert curve["thresholds"][0] == 1
+
+
+@pytest.mark.parametrize("only", [0, 1])
+def test_rows_of_one_class_have_no_roc_curve(only: int) -> None:
+    assert roc_points(np.full(6, only), PROBABILITIES) is None
 
 
 @pytest.mark.parametrize("chinese", [False, True])
@@ -77,6 +83,9 @@ def test_baselines_of_several_labels_and_of_numbers_are_learned_too() -> None:
     found = baselines(several[:300], several[300:], "multi_label_classification", labels)
     assert found["tfidf"]["accuracy"] > found["majority"]["accuracy"]
     assert found["tfidf"]["macro_f1"] > 0.9
+    one = frame.assign(label=[["noise"] if "room" in text else [] for text, _ in rows])
+    found = baselines(one[:300], one[300:], "multi_label_classification", ["noise"])
+    assert found["tfidf"]["macro_f1"] > 0.9 > found["majority"]["macro_f1"]
     stars = {"blame": 1.0, "neutral": 3.0, "praise": 5.0}
     numbers = frame.assign(label=[stars[label] for _, label in rows])
     found = baselines(numbers[:300], numbers[300:], "regression", ["stars"])
@@ -102,6 +111,23 @@ def test_several_labels_a_row_are_scored_label_by_label() -> None:
     assert metrics["classes"]["rude"]["f1"] == 1
     assert metrics["roc_auc"] == pytest.approx((0.75 + 1) / 2)
     json.dumps(metrics, allow_nan=False)
+
+
+def test_rows_to_which_no_label_applies_have_averages_of_nothing() -> None:
+    none = np.zeros((4, 2), dtype=bool)
+    metrics = multi_label_metrics(none, np.full((4, 2), 0.3, np.float32), ["late", "rude"])
+    assert (metrics["accuracy"], metrics["macro_f1"], metrics["micro_f1"]) == (1, 0, 0)
+    assert metrics["roc_auc"] is None
+    json.dumps(metrics, allow_nan=False)
+
+
+def test_one_label_that_applies_or_not_is_scored_as_one() -> None:
+    truth = np.array([[1], [1], [0], [0], [0]], dtype=bool)
+    probabilities = np.array([[0.9], [0.2], [0.1], [0.7], [0.6]], dtype=np.float32)
+    metrics = multi_label_metrics(truth, probabilities, ["late"])
+    found = metrics["classes"]["late"]
+    assert (found["precision"], found["recall"], found["support"]) == (pytest.approx(1 / 3), 0.5, 2)
+    assert metrics["macro_f1"] == metrics["micro_f1"] == pytest.approx(0.4)
 
 
 def test_numbers_are_scored_by_their_distance() -> None:

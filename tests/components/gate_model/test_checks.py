@@ -1,12 +1,15 @@
-from typing import Any
+import unicodedata
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from components.findings import DataFinding
 from components.gate_model.checks import absolute, no_regression
 from components.gate_model.settings import GateSettings, NoRegression
 from components.gate_model.verdict import Verdict, as_markdown, decide
+from components.validate_dataset.settings import ValidationSettings
 from serving.errors import InputError
 
 FACTS: dict[str, Any] = {
@@ -57,9 +60,21 @@ def test_a_class_that_the_model_lacks_is_named() -> None:
         checks(classes={"good": {"recall": 0.5}})
 
 
+def test_a_class_is_found_whether_an_accent_is_a_character_of_its_own() -> None:
+    one, two = (unicodedata.normalize(form, "n\u00e9gatif") for form in ("NFC", "NFD"))
+    assert list(GateSettings.model_validate({"classes": {two: {"recall": 0.5}}}).classes) == [one]
+
+
 def test_an_unknown_metric_is_refused_before_anything_runs() -> None:
     with pytest.raises(ValueError, match="minimum"):
         GateSettings.model_validate({"minimum": {"acuracy": 0.9}})
+
+
+def test_the_gate_bounds_each_finding_that_has_a_rule_and_no_other() -> None:
+    rules = set(ValidationSettings.model_fields) - {"thresholds", "splits", "drift"}
+    assert set(get_args(DataFinding)) == rules
+    with pytest.raises(ValueError, match=r"data\.conflict\b"):
+        GateSettings.model_validate({"data": {"conflict": 0.02}})
 
 
 def test_the_same_rows_give_the_same_verdict() -> None:

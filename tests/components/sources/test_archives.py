@@ -1,3 +1,4 @@
+import gzip
 import io
 import struct
 import tarfile
@@ -26,6 +27,12 @@ def test_a_member_that_points_outside_is_written_inside(tmp_path: Path) -> None:
     for member in ("../../escape.csv", "/abs.csv"):
         assert archives.extract(archive, [member], folder).parent == folder
     assert not (tmp_path.parent / "escape.csv").exists()
+
+
+def test_a_compressed_member_is_unpacked_whatever_its_name(tmp_path: Path) -> None:
+    archive = tar_gz(tmp_path / "a.tar.gz", {"rows.csv": gzip.compress(b"text\na\n")})
+    path = archives.decompressed(archives.extract(archive, ["rows.csv"], tmp_path), tmp_path)
+    assert (path.suffix, path.read_bytes()) == (".csv", b"text\na\n")
 
 
 def test_a_link_in_an_archive_is_no_member(tmp_path: Path) -> None:

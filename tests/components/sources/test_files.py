@@ -1,10 +1,12 @@
+import gzip
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from components import storage
-from components.sources import web
+from components.sources import archives, web
 from components.sources.files import SourceFile, matching
 from serving.errors import InputError
 from tests.components.servers import Web
@@ -52,13 +54,39 @@ def test_an_answer_that_breaks_off_is_an_error(server: type, tmp_path: Path) -> 
         _ = file(f"{server.url}/short.csv", tmp_path).path
 
 
-def test_a_file_that_breaks_off_is_continued_where_it_stopped(server: type, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["breaks", "stalls"])
+def test_a_file_that_breaks_off_is_continued_where_it_stopped(
+    server: type, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "TIMEOUT_SECONDS", 0.5)
     server.content = bytes(range(256)) * 40_000
-    assert file(f"{server.url}/breaks.csv", tmp_path).path.read_bytes() == server.content
+    assert file(f"{server.url}/{kind}.csv", tmp_path).path.read_bytes() == server.content
     half = len(server.content) // 2
     assert server.sent[0] == half
     assert half <= server.sent[1] < half + (1 << 18)  # the block in which it broke off is lost
-    assert [path.name for path in tmp_path.rglob("*.*")] == ["breaks.csv"]
+    assert [path.name for path in tmp_path.rglob("*.*")] == [f"{kind}.csv"]
+
+
+@pytest.mark.parametrize("kind", ["packed", "packed-breaks"])
+def test_a_file_that_is_kept_compressed_comes_as_it_is_and_is_unpacked_here(
+    server: type, tmp_path: Path, kind: str
+) -> None:
+    plain = random.Random(0).randbytes(1 << 20)
+    server.content = gzip.compress(plain)
+    (tmp_path / "sent").mkdir()
+    path = file(f"{server.url}/{kind}.csv", tmp_path / "sent").path
+    assert path.read_bytes() == server.content
+    assert archives.decompressed(path, tmp_path).read_bytes() == plain
+    if kind == "packed-breaks":
+        assert len(server.content) // 2 <= server.sent[1] < len(server.content)
+    else:
+        assert server.sent == [len(server.content)]
+
+
+def test_a_compression_that_nothing_unpacks_is_named(server: type, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="compressed by zstd"):
+        _ = file(f"{server.url}/zstd.csv", tmp_path).path
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_later_process_continues_and_a_changed_file_is_fetched_anew(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset, Features, List, Value
 
 from components import folders
 from components.download_dataset.dataset import download
@@ -24,6 +24,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         table = {"text": [f"{split} {n}" for n in range(2)], "label": rows}
         Dataset.from_dict(table, features=labels).to_parquet(str(path))
         files[f"data/{split}-00000-of-00001.parquet"] = path.read_bytes()
+    several = Features({"text": Value("string"), "label": List(ClassLabel(names=["joy", "awe"]))})
+    table = {"text": ["a", "b", "c"], "label": [[0, 1], [], None]}
+    Dataset.from_dict(table, features=several).to_parquet(str(path))
+    feelings = {"README.md": files["README.md"], "data/train-00000.parquet": path.read_bytes()}
     rest = {"config.json": b'{"model_type": "bert"}', "vocab.txt": b"a"}
     pickled = {**rest, "pytorch_model.bin": b"a"}
     models = {
@@ -31,7 +35,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "org/old@refs/pr/2": {**rest, "model.safetensors": b"a"},
         "org/old@refs/pr/9": pickled,
     }
-    names = {"datasets": {"org/reviews": files}, "models": models}
+    names = {"datasets": {"org/reviews": files, "org/feelings": feelings}, "models": models}
     with listening(type("Handler", (Hub,), names)) as url:
         yield url
 
@@ -53,6 +57,21 @@ def test_a_hub_dataset_comes_with_its_splits_label_names_and_commit(
     # The commit is known now, so a second run needs no hub at all.
     settings = DatasetSettings.model_validate({"hub": {**source, "revision": COMMIT}})
     assert download(store, settings) == uri
+
+
+def test_each_of_several_labels_of_a_hub_dataset_has_its_name(
+    hub: str, store: str, tmp_path: Path
+) -> None:
+    source = {"id": "org/feelings", "splits": {"train": "train"}}
+    settings = {"hub": source, "problem_type": "multi_label_classification"}
+    uri = with_hub("download_dataset", settings, hub, store, tmp_path)
+    assert folders.existing(uri)["labels"] == ["awe", "joy"]
+    rows = folders.read_table(uri, "rows.parquet")
+    assert [each if each is None else sorted(each) for each in rows["label"]] == [
+        ["awe", "joy"],
+        [],
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -105,12 +105,13 @@ def publish(store: str, folder: Path, name: str, rows: pd.DataFrame) -> str:
     return uri
 
 
-def promote(store: str, dataset: str) -> None:
+def promote(store: str, dataset: str, version: str = "v1") -> None:
     """A champion that was trained on the dataset."""
-    release = {"version": "v1", "lineage": {"dataset": dataset}, "files": []}
-    storage.write_json(f"{store}/models/reviews/v1/release.json", release)
+    release = {"version": version, "lineage": {"dataset": dataset}, "files": []}
+    storage.write_json(f"{store}/models/reviews/{version}/release.json", release)
+    before = promotions.champion(store, "reviews")
     promotions.append(
-        store, "reviews", None, action="promote", version="v1", run="r", reason="first"
+        store, "reviews", before, action="promote", version=version, run="r", reason="better"
     )
 
 
@@ -146,3 +147,14 @@ def test_there_is_nothing_to_compare_without_a_champion_or_with_its_own_dataset(
     other = publish(store, tmp_path, "other", made_up(100, 1))
     assert compare(store, "reviews", other, DriftSettings(rule="ignore")) == ""
     assert storage.read_json(compare(store, "reviews", other, DriftSettings()))["shifts"]
+
+
+def test_the_champion_that_is_named_is_todays_though_both_learned_from_one_dataset(
+    store: str, tmp_path: Path
+) -> None:
+    publish(store, tmp_path, "theirs", made_up(100, 0))
+    ours = publish(store, tmp_path, "ours", made_up(100, 1))
+    for version in ("v1", "v2"):
+        promote(store, "theirs", version)
+        document = storage.read_json(compare(store, "reviews", ours, DriftSettings()))
+        assert document["champion"] == {"version": version, "dataset": "theirs"}
