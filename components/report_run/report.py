@@ -37,7 +37,7 @@ def report(store: str, run: str, dataset: str, drift: str, settings: ReportSetti
         dataset=facts,
         rows=_found(store, "datasets", facts.get("dataset")),
         drift=storage.read_json(drift) if drift else None,
-        points=storage.read_json_lines(f"{verdict['model']}/training.jsonl"),
+        points=storage.read_json_lines(folders.address(verdict["model"], "training.jsonl")),
     )
     uri = f"{store}/runs/{run}/report.html"
     storage.write_bytes(uri, page, "text/html; charset=utf-8")
