@@ -73,6 +73,9 @@ def gate(
     rules = section(GateSettings, config, "gate")
     if allow_label_change:
         rules = rules.model_copy(update={"allow_label_change": True})
+    if rules.data:
+        _say("gate.data is left out: rows that are only scored are not validated")
+        rules = rules.model_copy(update={"data": {}})
     verdict = alone.decide(use_store(state, store), name, model, _dataset(rows, columns), rules)
     console().print(summary.table(verdict.model_dump()))
     _say(f"{verdict.decision}: {verdict.reason}")

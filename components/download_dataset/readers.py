@@ -130,7 +130,7 @@ def _json_lines(path: Path, settings: DatasetSettings) -> Iterator[Row]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 raise InputError(
                     f"line {number} of {path.name} is not JSON ({error}). Mend it; JSON Lines has "
                     "one object a line, and no list around them."

@@ -110,9 +110,12 @@ def _same_champion(name: str, champion: Champion | None, champion_evaluation: st
 
 
 def _learned_from(store: str, name: str, champion: Champion | None, dataset: str) -> str:
-    """The S3 address of the dataset that the champion learned from; "" for this one or none."""
+    """The S3 address of the dataset that the champion learned from; "" for this one or none.
+
+    A model that came as a folder has none recorded.
+    """
     release = promotions.release(store, name, champion.version) if champion else None
-    if champion is None or release is None:
+    if champion is None or release is None or not release["lineage"]["dataset"]:
         return ""
     uri = f"{store}/validated/{release['lineage']['dataset']}"
     if uri == dataset:

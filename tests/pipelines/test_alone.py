@@ -42,6 +42,7 @@ def home(s3: dict[str, str], tmp_path: Path, tiny_model: Path) -> Path:
     (tmp_path / "light.yaml").write_text(yaml.safe_dump(light))
     serving = {**RULES["gate"]["serving"], "memory_mb": 1}
     strict = {"gate": {**RULES["gate"], "minimum": {"accuracy": 1.0}, "serving": serving}}
+    strict["gate"]["data"] = {"conflicts": 0.0}
     (tmp_path / "strict.yaml").write_text(yaml.safe_dump(strict))
     return tmp_path
 
@@ -73,6 +74,7 @@ def test_any_folder_is_evaluated_judged_promoted_and_rolled_back(home: Path, sto
     assert refused.returncode == 3, refused.stdout + refused.stderr
     assert "rejected: 2 of 4 checks failed: accuracy is 0." in refused.stdout
     assert "the predictor took" in refused.stdout
+    assert "gate.data is left out" in refused.stdout
     try:
         versions = []
         for folder, rules in (("first", "rules.yaml"), ("second", "light.yaml")):

@@ -103,6 +103,12 @@ BROKEN: dict[str, tuple[str, bytes, dict[str, Any], str]] = {
     "half a Parquet file": ("d.parquet", b"PAR1\x15\x00", {}, "not a whole one"),
     "a JSON list": ("d.jsonl", b'[{"text": "x"}]\n', {}, "line 1 of d.jsonl is no JSON object"),
     "JSON over several lines": ("d.jsonl", b'{\n"text": "x"}\n', {}, "line 1 of d.jsonl is not"),
+    "JSON without an end to its lists": (
+        "d.jsonl",
+        b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+        {},
+        "line 1 of d.jsonl is not JSON (maximum recursion depth",
+    ),
     "half a character": ("d.jsonl", b'{"text": "\\ud83d", "label": 1}', {}, "half a character"),
     "a spreadsheet": ("d.xlsx", b"PK\x03\x04", {}, "Save the sheet as CSV"),
     "a list for a label": ("d.jsonl", b'{"text": "x", "label": ["a"]}', {}, "d.jsonl:1 has a list"),
