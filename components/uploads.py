@@ -102,7 +102,8 @@ def _upload_parts(path: Path, uri: str, step: int) -> str | None:
 
 
 def _unfinished(path: Path, bucket: str, key: str, step: int) -> tuple[str, dict[int, str]]:
-    """An upload of this very file that a try before left, with its parts' ETags; else a new one."""
+    """An upload that a try before left, and the ETags of its parts that are this file's; else a
+    new one. A part that was torn as its sender was killed is sent again."""
     pages = client().get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key)
     started = [each for page in pages for each in page.get("Uploads", []) if each["Key"] == key]
     for each in sorted(started, key=lambda upload: upload["Initiated"], reverse=True):
@@ -115,11 +116,13 @@ def _unfinished(path: Path, bucket: str, key: str, step: int) -> tuple[str, dict
                 for part in page.get("Parts", [])
             ]
             tags = {part["PartNumber"]: part["ETag"] for part in parts}
-            if all(
-                tag.strip('"') == _md5(path, (number - 1) * step, step)
+            ours = {
+                number: tag
                 for number, tag in tags.items()
-            ):
-                return identity, tags
+                if tag.strip('"') == _md5(path, (number - 1) * step, step)
+            }
+            if ours or not tags:
+                return identity, ours
             client().abort_multipart_upload(Bucket=bucket, Key=key, UploadId=identity)
     return client().create_multipart_upload(Bucket=bucket, Key=key)["UploadId"], {}
 

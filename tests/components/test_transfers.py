@@ -36,18 +36,18 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def parts_stored(uri: str) -> int:
-    """Parts of unfinished uploads that lie on the server."""
+def parts_stored(uri: str, torn: bool = True) -> int:
+    """Parts of unfinished uploads that lie on the server; those of which a piece is absent too."""
     bucket, key = storage.split(f"{uri}/large.bin")
     found = storage.client().list_multipart_uploads(Bucket=bucket, Prefix=key).get("Uploads", [])
-    return sum(
-        len(
-            storage.client()
-            .list_parts(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
-            .get("Parts", [])
-        )
+    parts = [
+        part
         for upload in found
-    )
+        for part in storage.client()
+        .list_parts(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
+        .get("Parts", [])
+    ]
+    return sum(torn or part["Size"] in (PART, 12345) for part in parts)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_killed_upload_goes_on_where_it_stopped_and_is_not_seen_before(
     first = run(PUBLISH, str(large), uri, home=tmp_path / "home", kill_at=moment)
     assert folders.manifest_of(uri) is None
     whole = set(storage.list_keys(uri))
-    there = PARTS if "large.bin" in whole else parts_stored(uri)
+    there = PARTS if "large.bin" in whole else parts_stored(uri, torn=False)
     again = run(PUBLISH, str(large), uri, home=tmp_path / "home")
     # The server may still have been at the parts that were on their way: those count as well.
     assert again["UploadPart"] <= PARTS - there
@@ -80,6 +80,24 @@ def test_a_killed_upload_goes_on_where_it_stopped_and_is_not_seen_before(
     folders.fetch(uri, tmp_path / "back")
     for path in large.iterdir():
         assert sha256_of(tmp_path / "back" / path.name) == sha256_of(path)
+    assert parts_stored(uri) == 0
+
+
+def test_a_part_that_was_torn_is_sent_again_and_those_beside_it_are_not(
+    store: str, large: Path, tmp_path: Path
+) -> None:
+    uri = f"{store}/f"
+    bucket, key = storage.split(f"{uri}/large.bin")
+    content = (large / "large.bin").read_bytes()
+    client = storage.client()
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    for number, size in ((1, PART), (2, PART // 2), (3, PART)):
+        part = content[(number - 1) * PART :][:size]
+        client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=part)
+    again = run(PUBLISH, str(large), uri, home=tmp_path / "home")
+    assert again["UploadPart"] == PARTS - 2
+    folders.fetch(uri, tmp_path / "back")
+    assert sha256_of(tmp_path / "back" / "large.bin") == sha256_of(large / "large.bin")
     assert parts_stored(uri) == 0
 
 
