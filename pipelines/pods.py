@@ -11,6 +11,8 @@ from kfp import dsl, kubernetes
 USER = 65532
 """docker/root_filesystem.sh makes it."""
 HOUR = 3600
+STEP = "finegate/step"
+"""Label by which k8s/monitoring and k8s/components/network-runs find our pods among a cluster's."""
 
 # Optional: with a role of the pod's (IRSA, pod identity) there are no keys, and on AWS no endpoint.
 _KEYS = {name: name for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
@@ -51,11 +53,6 @@ def with_gpus(task: dsl.PipelineTask, count: Any) -> dsl.PipelineTask:
     return task.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(count)
 
 
-def scraped(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    """The task that trains, as the monitor in k8s/monitoring finds it."""
-    return kubernetes.add_pod_label(task, "finegate/metrics", "training")
-
-
 def on_nodes(task: dsl.PipelineTask, selector: Any, tolerations: Any) -> dsl.PipelineTask:
     """A task on the nodes that the run names."""
     kubernetes.add_node_selector_json(task, selector)
@@ -73,6 +70,7 @@ def notifying(task: dsl.PipelineTask) -> dsl.PipelineTask:
 
 
 def _common(task: dsl.PipelineTask) -> dsl.PipelineTask:
+    kubernetes.add_pod_label(task, STEP, task.name)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.use_secret_as_env(task, "finegate-s3", _KEYS, optional=True)
     kubernetes.use_config_map_as_env(task, "finegate-store", _SERVER, optional=True)

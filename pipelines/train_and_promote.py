@@ -94,7 +94,7 @@ def steps(
         pods.on_nodes(task, node_selector, tolerations)
     for task in (candidate, evaluation, verdict):  # each runs the model as it will be served
         pods.with_gpus(task, serving_gpus)
-    pods.scraped(pods.with_gpus(finetuned, gpus))
+    pods.with_gpus(finetuned, gpus)
     return decision  # type: ignore[no-any-return]  # kfp outputs are untyped
 
 

@@ -7,6 +7,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 
+from pipelines.pods import STEP
 from tests.k8s.rendered import (
     CRDS,
     OVERLAYS,
@@ -56,14 +57,39 @@ def test_custom_resources_fit_their_crds(overlay: str) -> None:
     assert checked >= 2
 
 
-def test_everything_stands_in_the_overlays_namespace(overlay: str) -> None:
+def test_everything_stands_in_servings_namespace_or_in_that_of_runs(overlay: str) -> None:
     spaces = {
         document["metadata"].get("namespace", document["metadata"]["name"])
         for document in rendered(overlay)
     }
-    assert len(spaces) == 1
+    [service] = of_kind(overlay, "InferenceService")
+    assert spaces == {service["metadata"]["namespace"], _namespace_of_runs(overlay)}
+    for space in of_kind(overlay, "Namespace"):
+        assert space["metadata"]["name"] != "kubeflow"  # whose deletion would be KFP's
+
+
+def test_rights_are_granted_to_the_account_of_runs(overlay: str) -> None:
+    accounts = {
+        (each["metadata"]["name"], each["metadata"]["namespace"])
+        for each in of_kind(overlay, "ServiceAccount")
+    }
+    space = _namespace_of_runs(overlay)
+    # Where there is none of ours, runs have the profile's.
+    own, theirs = ("finegate-pipeline", space), ("default-editor", space)
     for binding in of_kind(overlay, "RoleBinding"):
-        assert {subject["namespace"] for subject in binding["subjects"]} == spaces
+        [subject] = binding["subjects"]
+        bound = (subject["name"], subject["namespace"])
+        assert bound == (own if own in accounts else theirs), binding["metadata"]["name"]
+
+
+def _namespace_of_runs(overlay: str) -> str:
+    """Where the steps look for finegate-store."""
+    [store] = [
+        each
+        for each in of_kind(overlay, "ConfigMap")
+        if each["metadata"]["name"] == "finegate-store"
+    ]
+    return str(store["metadata"]["namespace"])
 
 
 def test_pods_satisfy_the_restricted_profile(overlay: str) -> None:
@@ -133,18 +159,25 @@ def test_where_policies_are_the_predictor_can_be_asked_and_the_rest_is_denied(ov
     policies = {
         each["metadata"]["name"]: each["spec"] for each in of_kind(overlay, "NetworkPolicy")
     }
-    if not policies:
+    for policy in policies.values():
+        for rule in policy.get("ingress", []):
+            assert rule["from"], "open to everyone"
+    if "default-deny" not in policies:
         return
-    deny = policies["default-deny"]
-    assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    assert policies["default-deny"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for name, pod in pods(overlay).items():
         kind, _, own = name.partition(" ")
         policy = policies["finegate-predictor" if kind == "InferenceService" else own]
         opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
         assert opened == {p["containerPort"] for c in pod["containers"] for p in c["ports"]}
-    for policy in policies.values():
-        for rule in policy.get("ingress", []):
-            assert rule["from"], "open to everyone"
+
+
+def test_in_the_namespace_of_runs_policies_are_about_our_steps_alone(overlay: str) -> None:
+    [service] = of_kind(overlay, "InferenceService")
+    for policy in of_kind(overlay, "NetworkPolicy"):
+        if policy["metadata"]["namespace"] != service["metadata"]["namespace"]:
+            [selected] = policy["spec"]["podSelector"]["matchExpressions"]
+            assert selected == {"key": STEP, "operator": "Exists"}
 
 
 def test_the_readmes_table_of_rights_is_what_the_roles_grant(overlay: str) -> None:

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipelines.compile import COMPILED, compile_manifest, compile_pipeline, compiled
+from pipelines.pods import STEP
 from pipelines.progress import STEPS
 from tests.k8s.rendered import CRDS, ROOT, crd_schema
 
@@ -122,13 +123,13 @@ def test_only_the_notification_knows_whom_to_tell(secret: str) -> None:
     assert knowing == ["notify-run"]
 
 
-def test_the_task_that_trains_has_the_label_that_its_monitor_selects() -> None:
+def test_each_pod_is_labelled_by_its_step_and_the_monitor_selects_the_one_that_trains() -> None:
     _, pods = ir()
-    [labels] = [pod["podMetadata"]["labels"] for pod in pods.values() if "labels" in str(pod)]
-    assert labels == pods["finetune-model"]["podMetadata"]["labels"]
+    labels = {name: pod["podMetadata"]["labels"] for name, pod in pods.items()}
+    assert labels == {name: {STEP: name} for name in steps()}
     monitors = yaml.safe_load_all((ROOT / "k8s" / "monitoring" / "monitors.yaml").read_text())
     selectors = [each["spec"]["selector"].get("matchLabels") for each in monitors]
-    assert labels in selectors
+    assert labels["finetune-model"] in selectors
 
 
 def test_a_registry_is_put_before_the_images_and_nothing_else_changes(tmp_path: Path) -> None:
