@@ -2,10 +2,10 @@
 
 Starts each server itself, on the same texts, threads and model, and drives them from this process
 over the same cores, as a sidecar would. Each round measures every row, one server after another,
-and the others then have nothing to do; the ceilings are measured twice a round, between the rows
-that are held against them. Of each row the median of the rounds is told, and of each ratio that of
-the rounds' ratios, since the machine is faster at some minutes than at others; of the health
-endpoint all rounds.
+and the others are stopped meanwhile (LitServe's processes poll when nobody asks them); the ceilings
+are measured twice a round, between the rows that are held against them. Of each row the median of
+the rounds is told, and of each ratio that of the rounds' ratios, since the machine is faster at
+some minutes than at others; of the health endpoint all rounds.
 """
 
 import argparse
@@ -96,12 +96,16 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
                         key = (row["server"], row["concurrency"], size)
                         tries.setdefault(key, []).append(row)
                 for name, server in turned:
-                    measured, health = uvloop.run(drive(server, texts, size, concurrency, seconds))
+                    with server.going():
+                        measured, health = uvloop.run(
+                            drive(server, texts, size, concurrency, seconds)
+                        )
+                        memory = _memory(server.process)
                     key = (name, concurrency, size)
                     probes.setdefault(key, []).extend(health.milliseconds)
                     row = row_of(shape, *key, measured.requests * size / measured.seconds)
                     row["p50_ms"], row["p99_ms"] = map(measured.percentile, (50, 99))
-                    row["rss_mb"] = _memory(server.process)
+                    row["rss_mb"] = memory
                     show([{"round": number, **row}], head=False)
                     tries.setdefault(key, []).append(row)
     for key, milliseconds in probes.items():
@@ -128,12 +132,27 @@ def _ceilings(
 
 @dataclass(frozen=True)
 class Server:
-    """A server process, its port and its paths."""
+    """A server process, its port and its paths. It is stopped unless it is `going`."""
 
     process: psutil.Process
     port: int
     predict: str
     health: str
+
+    @contextmanager
+    def going(self) -> Iterator[None]:
+        """Let the process and its children go on, and stop them at the end."""
+        for member in _family(self.process):
+            member.resume()
+        try:
+            yield
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Take the cores from the process and its children."""
+        for member in _family(self.process):
+            member.suspend()
 
 
 async def drive(
@@ -183,19 +202,24 @@ def _server(name: str, folder: Path, home: Path, threads: int) -> Iterator[Serve
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"{name}: {log.read_text()[-2000:]}") from error
                 time.sleep(0.2)
-        yield Server(process, port, predict, health)
+        server = Server(process, port, predict, health)
+        server.stop()
+        yield server
     finally:
         if process.is_running():  # else the error above says why it ended
-            family = [*process.children(recursive=True), process]
+            family = _family(process)
             for member in family:
                 member.kill()
             psutil.wait_procs(family)
 
 
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    return [*process.children(recursive=True), process]
+
+
 def _memory(process: psutil.Process) -> float:
     """Resident memory in MB of a process and its children; shared pages count in each."""
-    family = [process, *process.children(recursive=True)]
-    return sum(member.memory_info().rss for member in family) / 1e6
+    return sum(member.memory_info().rss for member in _family(process)) / 1e6
 
 
 if __name__ == "__main__":
