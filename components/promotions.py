@@ -120,8 +120,13 @@ def append(
 
 
 def answers(store: str, name: str, event: Promotion) -> bool:
-    """True once the rollout of this event has ended: its version answers at the target."""
-    return storage.read_json(_rollout_uri(store, name, event)) is not None
+    """True once the rollout of this event has ended: its version answers at the target.
+
+    To unpin rolls nothing out: what answered goes on.
+    """
+    return (
+        event.action == "unpin" or storage.read_json(_rollout_uri(store, name, event)) is not None
+    )
 
 
 def record_rollout(store: str, name: str, event: Promotion, url: str) -> None:

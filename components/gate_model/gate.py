@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from components import candidates, folders, promotions, storage
@@ -13,8 +12,8 @@ from components.console import say
 from components.fingerprint import fingerprint
 from components.gate_model.settings import GateSettings
 from components.gate_model.verdict import Champion, Check, Verdict, decide
+from components.held_out import held_out
 from components.outcomes import outcomes
-from components.texts import text_keys
 from serving.errors import InputError
 
 STEP = "gate_model"
@@ -46,6 +45,7 @@ def judge(
     current = promotions.champion(store, name)
     champion = Champion(version=current.version, number=current.number) if current else None
     checks: list[Check] = []
+    learned = ""
     if champion is not None and champion.version == version:
         decision, reason = (
             "unchanged",
@@ -74,6 +74,7 @@ def judge(
         champion=champion,
         evaluation=evaluation,
         champion_evaluation=champion_evaluation,
+        champion_dataset=learned,
         checks=checks,
     )
     storage.write_json(f"{store}/runs/{run}/verdict.json", verdict.model_dump())
@@ -151,6 +152,7 @@ def _checks(
         code=[
             "components.answers",
             "components.gate_model",
+            "components.held_out",
             "components.outcomes",
             "components.predictor_process",
             "components.texts",
@@ -170,7 +172,7 @@ def _checks(
     checks = absolute(facts, rows, settings)
     if settings.champion is not None and champion_evaluation:
         theirs = folders.read_table(champion_evaluation, "predictions.parquet")
-        new = _new_to_champion(dataset, learned) if learned else np.ones(len(rows), bool)
+        new = held_out(dataset, learned) if learned else np.ones(len(rows), bool)
         checks.append(
             no_regression(
                 outcomes(rows["label"], rows["predicted"]).to_numpy()[new],
@@ -189,14 +191,6 @@ def _checks(
         checks += serving_checks(model, evaluation, dataset, settings.serving)
     storage.create_json(uri, [check.model_dump() for check in checks])
     return checks
-
-
-def _new_to_champion(dataset: str, learned: str) -> npt.NDArray[np.bool_]:
-    """Of each test row, whether its text was in no row the champion was trained or chosen on."""
-    seen: set[str] = set()
-    for split in ("train", "validation"):
-        seen |= set(text_keys(folders.read_table(learned, f"{split}.parquet")))
-    return ~text_keys(folders.read_table(dataset, "test.parquet")).isin(seen).to_numpy()
 
 
 def _by_text(model: str, dataset: str, rows: pd.DataFrame, settings: GateSettings) -> list[Check]:

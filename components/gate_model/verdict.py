@@ -71,6 +71,9 @@ class Verdict(BaseModel):
     champion: Champion | None
     evaluation: str
     champion_evaluation: str
+    champion_dataset: str
+    """S3 address of the dataset that the champion learned from, "" for the run's own or none known.
+    Test rows with a text that it learned from are left out where the two are compared."""
     checks: list[Check]
 
 

@@ -70,7 +70,7 @@ def reliability(bins: list[Bin]) -> Chart | None:
 
 def against_champion(parts: list[Slice], regression: bool) -> Chart | None:
     """Candidate minus champion in each part, with intervals; None without a champion."""
-    drawn = [each for each in parts if each.difference is not None and each.rows > 1][:ROWS_DRAWN]
+    drawn = [each for each in parts if each.compared > 1][:ROWS_DRAWN]
     compared = [(each, each.difference) for each in drawn if each.difference is not None]
     if not compared:
         return None
@@ -82,7 +82,7 @@ def against_champion(parts: list[Slice], regression: bool) -> Chart | None:
         axes.errorbar(values, range(len(compared)), xerr=reach, fmt="o", **POINTS)
         name_rows(axes, [each.name for each, _ in compared])
         axes.set_xlabel(f"difference in {measure}")
-        rows = [[each.name, str(each.rows), *map(_signed, d)] for each, d in compared]
+        rows = [[each.name, str(each.compared), *map(_signed, d)] for each, d in compared]
         title = f"Candidate minus champion: {measure}, 95\xa0% intervals"
         return finished(title, ["part", "rows", "difference", "from", "to"], rows)
 

@@ -25,7 +25,7 @@ def report(store: str, run: str, dataset: str, drift: str, settings: ReportSetti
     facts = folders.existing(dataset)
     champion = verdict["champion_evaluation"]
     page = render(
-        scored(dataset, verdict["evaluation"], champion),
+        scored(dataset, verdict["evaluation"], champion, verdict["champion_dataset"]),
         settings,
         verdict=verdict,
         evaluation=folders.existing(verdict["evaluation"]),
@@ -71,6 +71,7 @@ def render(test: Scored, settings: ReportSettings, **documents: Any) -> bytes:
         show_texts=settings.show_texts,
         accuracy=None if regression else share(round(parts[0].candidate * rows), rows),
         parts=parts,
+        not_compared=0 if test.champion is None else len(test.rows) - len(test.champion),
         classes=classes,
         mistakes=mistakes(test, show_texts=settings.show_texts),
         stages=stages(
@@ -112,4 +113,5 @@ def _lineage(documents: dict[str, Any]) -> list[tuple[str, str]]:
         ("candidate", verdict["model"]),
         ("evaluation", verdict["evaluation"]),
         ("champion’s evaluation", verdict["champion_evaluation"]),
+        ("champion’s dataset, if another", verdict["champion_dataset"]),
     ]

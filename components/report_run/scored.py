@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from components import folders
+from components.held_out import held_out
 
 PREDICTIONS = "predictions.parquet"
 
@@ -14,8 +15,8 @@ class Scored:
     """Test rows with what was predicted for them.
 
     `rows` has the test rows' columns (text, label and so on) and predicted and probabilities
-    (float32 list in the order of `labels`). `champion` has the champion's predicted and
-    probabilities (in the order of its own labels) under the same index, or is None.
+    (float32 list in the order of `labels`). `champion` has what the champion predicted, under the
+    same index, for those of the rows that it did not learn from, or is None.
     """
 
     rows: pd.DataFrame
@@ -24,8 +25,13 @@ class Scored:
     problem_type: str
 
 
-def scored(dataset: str, evaluation: str, champion_evaluation: str) -> Scored:
-    """Read the test rows and the predictions of both evaluations of them."""
+def scored(
+    dataset: str, evaluation: str, champion_evaluation: str, champion_dataset: str
+) -> Scored:
+    """Read the test rows and the predictions of both evaluations of them.
+
+    The champion learned from `champion_dataset`; "" for `dataset`.
+    """
     facts = folders.existing(evaluation)
     test = folders.read_table(dataset, "test.parquet")
     predictions = folders.read_table(evaluation, PREDICTIONS)
@@ -35,7 +41,7 @@ def scored(dataset: str, evaluation: str, champion_evaluation: str) -> Scored:
     ]
     champion = None
     if champion_evaluation:
-        champion = folders.read_table(
-            champion_evaluation, PREDICTIONS, ["predicted", "probabilities"]
-        )
+        champion = folders.read_table(champion_evaluation, PREDICTIONS, ["predicted"])
+        if champion_dataset:
+            champion = champion[held_out(dataset, champion_dataset)]
     return Scored(rows, champion, facts["labels"], facts["problem_type"])

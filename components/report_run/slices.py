@@ -27,31 +27,38 @@ class Slice:
     name: str
     rows: int
     candidate: float
+    compared: int
+    """Those of the rows that the champion did not learn from; 0 without a champion."""
     champion: float | None
     difference: Interval | None
-    """Candidate minus champion on the same rows; None without a champion."""
+    """Candidate minus champion on the rows compared; None without any."""
 
 
 def slices(scored: Scored) -> list[Slice]:
     """All rows, then every part of them."""
     rows = scored.rows
     ours = outcomes(rows["label"], rows["predicted"]).to_numpy()
-    theirs = None
-    if scored.champion is not None:
-        theirs = outcomes(rows["label"], scored.champion["predicted"]).to_numpy()
+    theirs, new = np.zeros_like(ours), np.zeros(len(rows), dtype=bool)
+    if scored.champion is not None and len(scored.champion):
+        new = rows.index.isin(scored.champion.index)
+        theirs[new] = outcomes(rows["label"][new], scored.champion["predicted"])
     compare = mean_difference if scored.problem_type == "regression" else paired_difference
-    return [
-        Slice(
-            by=by,
-            name=name,
-            rows=int(part.sum()),
-            candidate=float(ours[part].mean()),
-            champion=None if theirs is None else float(theirs[part].mean()),
-            difference=None if theirs is None else compare(ours[part], theirs[part]),
-        )
-        for by, name, part in _parts(scored)
-        if part.any()
-    ]
+    found = []
+    for by, name, part in _parts(scored):
+        both = part & new
+        if part.any():
+            found.append(
+                Slice(
+                    by=by,
+                    name=name,
+                    rows=int(part.sum()),
+                    candidate=float(ours[part].mean()),
+                    compared=int(both.sum()),
+                    champion=float(theirs[both].mean()) if both.any() else None,
+                    difference=compare(ours[both], theirs[both]) if both.any() else None,
+                )
+            )
+    return found
 
 
 def _parts(scored: Scored) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:

@@ -107,6 +107,7 @@ def test_the_table_for_people_has_a_row_a_check() -> None:
         champion=None,
         evaluation="s3://b/e",
         champion_evaluation="",
+        champion_dataset="",
         checks=found,
     )
     assert "| accuracy | 0.9 | >= 0.95 | **no** |" in as_markdown(verdict)

@@ -19,6 +19,7 @@ from components.promote_model.approval import approve
 from components.promote_model.interventions import pin, unpin
 from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
+from components.report_run.scored import scored
 from serving.errors import InputError
 from tests.components import exported
 from tests.conftest import hotel_rows
@@ -142,6 +143,10 @@ def test_rows_that_the_champion_learned_from_do_not_count_for_it(
     verdict = judged(store, candidate, dataset, "r2", champion={"margin": 0.2})
     [check] = [check for check in verdict.checks if "against champion" in check.name]
     assert "on the same 50 rows (without 70 from which the champion learned)" in check.why
+    assert verdict.champion_dataset == f"{store}/validated/d"
+    known = scored(dataset, verdict.evaluation, verdict.champion_evaluation, f"{store}/validated/d")
+    assert known.champion is not None
+    assert list(known.champion.index) == list(range(70, 120))
     again = judged(store, candidate, dataset, "r3", champion={"margin": 0.2})
     assert again.checks == verdict.checks
 

@@ -99,6 +99,20 @@ def test_what_was_accepted_and_is_no_champion_is_not_told_as_promoted(
     assert webhook.received[0][1]["text"].startswith("*hotels*: failed 9065e5074129")
 
 
+def test_a_promotion_that_a_person_pinned_and_unpinned_meanwhile_is_told_as_one(
+    webhook: Webhook, store: str
+) -> None:
+    judged(store)
+    actions: list[promotions.Action] = ["pin", "unpin"]
+    for action in actions:
+        last = promotions.champion(store, "hotels")
+        promotions.append(
+            store, "hotels", last, action=action, version="9065e5074129", run="", reason=""
+        )
+    tell(store)
+    assert webhook.received[0][1]["text"].startswith("*hotels*: promoted 9065e5074129")
+
+
 @pytest.mark.parametrize("decision", ["accepted", "unchanged"])
 @pytest.mark.parametrize("state", ["COMPLETE", "RUNNING"])
 def test_a_champion_whose_rollout_did_not_end_is_told_as_a_failure(

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -68,6 +69,7 @@ def documents(kind: str = KINDS[0], **changes: Any) -> dict[str, Any]:
             "model": "s3://b/m",
             "evaluation": "s3://b/e",
             "champion_evaluation": "s3://b/c",
+            "champion_dataset": "",
             "champion": {"version": "v1", "number": 3},
             "checks": [
                 {
@@ -265,3 +267,30 @@ def test_slices_are_by_label_length_and_column_against_the_champion() -> None:
     assert whole.difference is not None
     assert whole.difference.value == pytest.approx(0.8 - 2 / 3)
     assert sum(each.rows for each in parts.values() if each.by == "length") == ROWS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_the_champion_learned_from_are_not_compared(kind: str) -> None:
+    test = scored(kind)
+    assert test.champion is not None
+    new = replace(test, champion=test.champion[-10:])
+    parts = slices(new)
+    assert [part.rows for part in parts] == [part.rows for part in slices(test)]
+    assert [part.candidate for part in parts] == [part.candidate for part in slices(test)]
+    assert sum(part.compared for part in parts if part.by == "length") == 10
+    assert all((part.champion is None) == (part.compared == 0) for part in parts)
+    assert {part.compared for part in parts if part.by == "length"} >= {0}  # the longest are last
+    [alone, *_] = slices(replace(new, rows=test.rows[-10:]))
+    assert (parts[0].champion, parts[0].difference) == (alone.champion, alone.difference)
+    text = Page(render(new, ReportSettings(), **documents(kind)).decode()).text
+    assert f"The champion learned from {ROWS - 10} of the test rows" in text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_champion_that_learned_from_every_test_row_is_compared_on_none(kind: str) -> None:
+    test = scored(kind)
+    assert test.champion is not None
+    page = render(replace(test, champion=test.champion[:0]), ReportSettings(), **documents(kind))
+    text = Page(page.decode()).text
+    assert f"The champion learned from {ROWS} of the test rows" in text
+    assert "Candidate minus champion" not in text
