@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -63,6 +64,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=available_cores(), help="of the models")
     parser.add_argument("--json", type=Path, help="file for rows and targets")
     given = parser.parse_args()
+    # As Ctrl-C: whoever ends the benchmark ends its servers, which could not end themselves.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     rows: list[Row] = []
     targets: list[Target] = []
     for shape in given.shapes:
