@@ -17,6 +17,15 @@ def available_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
+def have_a_core_each(threads: int) -> bool:
+    """Whether so many threads are one for each core of the affinity mask, no more and no fewer.
+
+    Where a quota leaves fewer threads than cores, all cores are others' as well, and each thread is
+    best off on whichever is idle.
+    """
+    return threads == len(os.sched_getaffinity(0))
+
+
 def _quota(cgroup: Path) -> float | None:
     try:
         limit, period = (cgroup / "cpu.max").read_text().split()

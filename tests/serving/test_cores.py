@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.cores import available_cores
+from serving.cores import available_cores, have_a_core_each
 
 
 def test_a_cgroup_v2_quota_bounds_the_cores(tmp_path: Path) -> None:
@@ -30,3 +30,13 @@ def test_without_a_quota_the_affinity_mask_counts(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("max 100000\n")
     assert available_cores(tmp_path) == len(os.sched_getaffinity(0))
     assert available_cores(tmp_path / "absent") == len(os.sched_getaffinity(0))
+
+
+def test_threads_of_a_quota_have_no_cores_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    (tmp_path / "cpu.max").write_text("200000 100000\n")
+    assert not have_a_core_each(available_cores(tmp_path))
+    assert have_a_core_each(available_cores(tmp_path / "absent"))
+    assert not have_a_core_each(8)

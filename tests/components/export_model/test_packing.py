@@ -1,6 +1,9 @@
 """Models whose layers leave padding out, from scratch and tiny, against the models as they are."""
 
+import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +103,24 @@ def test_the_logits_are_those_of_the_model_packed_or_not(
     assert np.allclose(logits(exported, TEXTS), expected, atol=1e-5)
     # The model that was exported is as it was.
     assert np.array_equal(logits(reference, TEXTS), expected)
+
+
+def test_passes_leave_each_thread_on_the_cores_that_it_had(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    """A reload counts them anew, and the event loop is to run on whichever is idle."""
+    reference = made("bert", PACKED["bert"], tiny_model, tmp_path)
+    write_ir(reference, tmp_path)
+    cores = os.sched_getaffinity(0)
+    backend = OpenVINOBackend(tmp_path)
+    inputs = reference.pad(reference.encoder.encode(TEXTS))
+    with ThreadPoolExecutor(2) as pool:
+        for lane in (None, *range(backend.lanes)):
+            backend.logits(inputs, lane)
+            pool.submit(backend.logits, inputs, lane).result()
+        left = [os.sched_getaffinity(thread.native_id or 0) for thread in threading.enumerate()]
+    assert left == [cores] * len(left)
+    assert len(left) > 1
 
 
 def test_a_decoder_is_not_computed_in_bf16(tiny_model: Path, tmp_path: Path) -> None:
