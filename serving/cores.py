@@ -21,7 +21,7 @@ def have_a_core_each(threads: int) -> bool:
     """Whether so many threads are one for each core of the affinity mask, no more and no fewer.
 
     Where a quota leaves fewer threads than cores, all cores are others' as well, and each thread is
-    best off on whichever is idle.
+    best off on whichever is idle. Without a quota others may use them too, and nothing here tells.
     """
     return threads == len(os.sched_getaffinity(0))
 
