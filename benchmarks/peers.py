@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,7 +61,8 @@ def ceiling(
 
     At 0 those of length-sorted batches, the most that the backend can do. At each other number of
     `in_flight` those of a loop that has so many texts in hand: each lane takes its part of them as
-    they come, and the next when it has done those.
+    they come, and the next when it has done those. Like those of a server's rows they are counted
+    over all of the time: the fastest call alone would tell of the host's best moment.
     """
     from serving.classifier import Classifier
 
@@ -91,19 +91,19 @@ def ceiling(
         **{count: [partial(in_lanes, max(1, count // lanes))] for count in in_flight},
     }
     return {
-        count: max(len(texts) / _seconds(loop, seconds) for loop in alternatives)
+        count: max(len(texts) / _seconds_each(loop, seconds) for loop in alternatives)
         for count, alternatives in loops.items()
     }
 
 
-def _seconds(loop: Callable[[], object], seconds: float) -> float:
-    """The fastest call of those that begin within `seconds`, after one that is not counted."""
+def _seconds_each(loop: Callable[[], object], seconds: float) -> float:
+    """Mean time of the calls that begin within `seconds`, after one that is not counted."""
     loop()
-    fastest, end = math.inf, time.perf_counter() + seconds
-    while (began := time.perf_counter()) < end:
+    calls, began = 0, time.perf_counter()
+    while (taken := time.perf_counter() - began) < seconds:
         loop()
-        fastest = min(fastest, time.perf_counter() - began)
-    return fastest
+        calls += 1
+    return taken / calls
 
 
 def main() -> None:
