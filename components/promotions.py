@@ -35,6 +35,11 @@ class Promotion(BaseModel):
     at: str
     """UTC, ISO 8601."""
 
+    @property
+    def rolls_out(self) -> bool:
+        """Whether its version is brought to the target: to unpin leaves there what answers."""
+        return self.action != "unpin"
+
 
 def model_uri(store: str, name: str) -> str:
     """Where a model's releases and its promotion log lie; raises InputError for a bad name."""
@@ -120,13 +125,8 @@ def append(
 
 
 def answers(store: str, name: str, event: Promotion) -> bool:
-    """True once the rollout of this event has ended: its version answers at the target.
-
-    To unpin rolls nothing out: what answered goes on.
-    """
-    return (
-        event.action == "unpin" or storage.read_json(_rollout_uri(store, name, event)) is not None
-    )
+    """True once the rollout of this event, if it has one, has ended: its version answers."""
+    return not event.rolls_out or storage.read_json(_rollout_uri(store, name, event)) is not None
 
 
 def record_rollout(store: str, name: str, event: Promotion, url: str) -> None:

@@ -78,8 +78,7 @@ class StoreCollector(Collector):
         found.since.add_metric([name], _timestamp(event.at))
         found.promotions.add_metric([name], event.number)
         ended = {entry.name for entry in self._reader.entries(f"models/{name}/rollouts")}
-        # Nothing is rolled out when promotions are only let in again.
-        done = event.action == "unpin" or f"{event.number:06d}.json" in ended
+        done = not event.rolls_out or f"{event.number:06d}.json" in ended
         found.rolled_out.add_metric([name], done)
         for metric in HEADLINE:
             if (value := model.champion.metrics.get(metric)) is not None:
