@@ -23,10 +23,11 @@ BATCH_TOKENS = 512
 """More did not speed up the two cores that were measured, and keeps others waiting."""
 
 MAX_LANES = 4
-KEPT, KEPT_REDUCED = 4, 16
-"""A packed model is given a multiple of so many tokens, since OpenVINO keeps what it makes for each
-shape: the larger, the fewer shapes and the less memory. In fp32 it makes little for one; in reduced
-precision it is code and buffers, and only a text alone, whose shapes are few, has the smaller."""
+KEPT, KEPT_REDUCED = (4, 1), (16, 4)
+"""A packed model is given a multiple of so many tokens, and of a text alone, whose shapes are few.
+
+OpenVINO keeps what it makes for each shape: the larger the multiple, the less memory. In fp32 it
+makes little for one, in reduced precision code and buffers."""
 
 
 class OpenVINOBackend:
@@ -83,13 +84,14 @@ class OpenVINOBackend:
         self.batch_tokens = BATCH_TOKENS
         self.pad_to_multiple_of = PAD_TO_MULTIPLE_OF
         self.records = False
-        self._multiple = KEPT if name == "openvino" else KEPT_REDUCED
+        self._kept, self._kept_alone = KEPT if name == "openvino" else KEPT_REDUCED
 
     def logits(self, inputs: Inputs, lane: int | None = None) -> npt.NDArray[np.float32]:
         """Logits of shape [batch, outputs] for inputs of shape [batch, tokens]."""
         request = self._whole if lane is None or self.lanes == 1 else self._requests[lane]
         if self.packs:
-            inputs = pack(inputs, self._multiple)
+            alone = len(inputs["attention_mask"]) == 1
+            inputs = pack(inputs, self._kept_alone if alone else self._kept)
         logits: npt.NDArray[np.float32] = request.infer(inputs, share_inputs=True)[0].copy()
         return logits
 
@@ -113,16 +115,14 @@ def packs(model: openvino.Model) -> bool:
     return any("kept" in each.get_names() for each in model.inputs)
 
 
-def pack(inputs: Inputs, multiple: int = KEPT) -> Inputs:
+def pack(inputs: Inputs, multiple: int = 1) -> Inputs:
     """`inputs` with two more, by which a packed model leaves out padding and puts it back.
 
     Of all tokens in one line, `kept` names those that are no padding, and then the first again up
-    to a `multiple` (of a text alone KEPT); `places` has for each token its place among the kept,
-    for padding any.
+    to a `multiple`; `places` has for each token its place among the kept, for padding any.
     """
     mask = inputs["attention_mask"]
     found = np.flatnonzero(mask)
-    multiple = KEPT if len(mask) == 1 else multiple
     kept = np.zeros(-(-len(found) // multiple) * multiple, found.dtype)  # np.pad is slow
     kept[: len(found)] = found
     places = np.maximum(np.cumsum(mask) - 1, 0).reshape(mask.shape)
