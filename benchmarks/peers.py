@@ -2,12 +2,15 @@
 
 import argparse
 import asyncio
+import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from benchmarks.measuring import seconds as seconds_of
 
 MODEL = "bench"
 
@@ -54,20 +57,16 @@ def litserve_peer(folder: Path, port: int, threads: int) -> None:
     )  # fmt: skip
 
 
-def ceiling(
-    folder: Path, texts: list[str], threads: int, seconds: float, in_flight: Sequence[int]
-) -> dict[int, float]:
-    """Texts a second of a backend without a server, tokenizing included.
+def no_server(
+    folder: Path, texts: list[str], threads: int, seconds: float, in_hand: int = 0
+) -> float:
+    """Texts a second of a backend without a server, tokenizing included: the mean over `seconds`.
 
-    At 0 those of length-sorted batches, the most that the backend can do. At each other number of
-    `in_flight` those of a loop that has so many texts in hand: each lane takes its part of them as
-    they come, and the next when it has done those. Like those of a server's rows they are counted
-    over all of the time: the fastest call alone would tell of the host's best moment.
+    At 0 those of length-sorted batches, the most that the backend can do. At another number those
+    of a loop that has so many texts `in_hand`: each lane takes its part of them as they come, and
+    the next when it has done those. The classifier stays in the process for the next call.
     """
-    from serving.classifier import Classifier
-
-    classifier = Classifier.load(folder, threads)
-    classifier.warm_up()
+    classifier = _classifier(folder, threads)
     lanes = classifier.backend.lanes
 
     def sorted_batches() -> None:
@@ -76,7 +75,9 @@ def ceiling(
             inputs = classifier.pad(rows[start : start + 32])
             classifier.probabilities(classifier.backend.logits(inputs))
 
-    def in_lanes(size: int) -> None:
+    def in_lanes() -> None:
+        size = max(1, in_hand // lanes)
+
         def work(lane: int) -> None:
             for start in range(lane * size, len(texts), lanes * size):
                 rows = classifier.encoder.encode(texts[start : start + size])
@@ -86,24 +87,24 @@ def ceiling(
         with ThreadPoolExecutor(lanes) as pool:
             list(pool.map(work, range(lanes)))
 
-    loops: dict[int, list[Callable[[], object]]] = {
-        0: [sorted_batches, partial(classifier.classify, texts)],
-        **{count: [partial(in_lanes, max(1, count // lanes))] for count in in_flight},
-    }
-    return {
-        count: max(len(texts) / _seconds_each(loop, seconds) for loop in alternatives)
-        for count, alternatives in loops.items()
-    }
-
-
-def _seconds_each(loop: Callable[[], object], seconds: float) -> float:
-    """Mean time of the calls that begin within `seconds`, after one that is not counted."""
+    loops: list[Callable[[], object]] = [sorted_batches, partial(classifier.classify, texts)]
+    # The first calls make kernels for their shapes, and are not counted.
+    loop = in_lanes if in_hand else min(loops, key=seconds_of)
     loop()
     calls, began = 0, time.perf_counter()
     while (taken := time.perf_counter() - began) < seconds:
         loop()
         calls += 1
-    return taken / calls
+    return len(texts) * calls / taken
+
+
+@functools.cache
+def _classifier(folder: Path, threads: int) -> Any:
+    from serving.classifier import Classifier
+
+    classifier = Classifier.load(folder, threads)
+    classifier.warm_up()
+    return classifier
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
 Starts each server itself, on the same texts, threads and model, and drives them from this process
 over the same cores, as a sidecar would. Each round measures every row, one server after another,
-and the others are stopped meanwhile (LitServe's processes poll when nobody asks them); the ceilings
-are measured twice a round, between the rows that are held against them. Of each row the median of
-the rounds is told, and of each ratio that of the rounds' ratios, since the machine is faster at
-some minutes than at others; of the health endpoint all rounds.
+and the others are stopped meanwhile (LitServe's processes poll when nobody asks them). A ceiling is
+measured before and after each row that is held against it, and is their mean: a shared host can
+change its speed by a quarter within seconds. Of each row the median of the rounds is told, and of
+each ratio that of the rounds' ratios; of the health endpoint all rounds.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from benchmarks.serving_targets import (
     EXACT,
     LITSERVE,
     PEER,
+    REDUCED,
     TARGET_CONCURRENCIES,
     TEXTS_A_REQUEST,
     Key,
@@ -49,8 +50,12 @@ from benchmarks.serving_targets import (
 from components import processes
 from serving.cores import available_cores
 
+HELD = [f"finegate {backend}" for backend in (EXACT, *REDUCED)]
+"""What targets hold against its ceiling."""
 WARM_UP, WARM_UP_TEXTS = 1.5, 128
 """Seconds, and texts under way at most. OpenVINO makes kernels for each number of tokens."""
+CEILING_TEXTS = 512
+"""Of a call of a loop without a server: a ceiling is to take no longer than the row beside it."""
 
 
 def main() -> None:
@@ -90,15 +95,27 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
             (name, stack.enter_context(_server(name, folder, home, threads)))
             for name, folder in servers.items()
         ]
+        pools = {
+            f"finegate {backend}": stack.enter_context(ProcessPoolExecutor(1, get_context("spawn")))
+            for backend in folders
+        }
+
+        def no_server(name: str, in_hand: int = 0) -> float:
+            few = texts[:CEILING_TEXTS]
+            given = (peers.no_server, servers[name], few, threads, seconds / 2, in_hand)
+            return pools[name].submit(*given).result()
+
         for number in range(rounds):
             first = number % len(running)
             turned = [*running[first:], *running[:first]]
+            for name, in_hand in itertools.product(pools, (0, *TARGET_CONCURRENCIES)):
+                key = (name.replace("finegate", "no server,"), in_hand, 0)
+                row = row_of(shape, *key, no_server(name, in_hand))
+                tries.setdefault(key, []).append(row)
             for size, concurrency in cells:
-                if concurrency == TARGET_CONCURRENCIES[-1]:
-                    for row in _ceilings(shape, folders, texts, threads, seconds, size):
-                        key = (row["server"], row["concurrency"], size)
-                        tries.setdefault(key, []).append(row)
                 for name, server in turned:
+                    held = concurrency in TARGET_CONCURRENCIES and name in HELD
+                    ceilings = [no_server(name)] if held else []
                     with server.going():
                         measured, health = uvloop.run(
                             drive(server, texts, size, concurrency, seconds)
@@ -107,6 +124,8 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
                     key = (name, concurrency, size)
                     probes.setdefault(key, []).extend(health.milliseconds)
                     row = row_of(shape, *key, measured.requests * size / measured.seconds)
+                    if held:
+                        row["ceiling"] = float(np.mean([*ceilings, no_server(name)]))
                     row["p50_ms"], row["p99_ms"] = map(measured.percentile, (50, 99))
                     row["rss_mb"] = memory
                     show([{"round": number, **row}], head=False)
@@ -115,22 +134,6 @@ def _measure(shape: str, home: Path, threads: int, rounds: int, seconds: float) 
         for row in tries[key]:
             row["health_p99_ms"] = float(np.percentile(milliseconds, 99))
     return tries
-
-
-def _ceilings(
-    shape: str, folders: dict[str, Path], texts: list[str], threads: int, seconds: float, size: int
-) -> list[Row]:
-    rows = []
-    for backend, folder in folders.items():
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            speeds = pool.submit(
-                peers.ceiling, folder, texts, threads, seconds, TARGET_CONCURRENCIES
-            ).result()
-        rows += [
-            row_of(shape, f"no server, {backend}", count, size, speed)
-            for count, speed in speeds.items()
-        ]
-    return rows
 
 
 @dataclass(frozen=True)

@@ -107,8 +107,8 @@ def _alone(folder: Path, texts: list[str], seconds: float) -> dict[str, float]:
             name: pool.submit(loop, folder, texts, seconds).result()
             for name, loop in GPU_ALONE.items()
         }
-        ceiling = pool.submit(peers.ceiling, folder, texts, available_cores(), seconds, ())
-        return {**found, "no server": ceiling.result()[0]}
+        most = pool.submit(peers.no_server, folder, texts, available_cores(), seconds)
+        return {**found, "no server": most.result()}
 
 
 def _served(
