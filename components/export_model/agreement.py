@@ -1,6 +1,5 @@
 """How far a backend agrees with the PyTorch reference, and whether that is enough."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from components.export_model.settings import ExportSettings
-from serving.classifier import Classifier, Floats
+from serving.classifier import Floats
 from serving.settings import BackendName
 
 Bools = npt.NDArray[np.bool_]
@@ -26,14 +25,6 @@ class Rows:
     pairs: Sequence[str] | None
     truth: Bools | None
     """Which labels apply, of shape [rows, labels]; None for a regression."""
-
-
-def scored(classifier: Classifier, rows: Rows) -> tuple[Floats, float]:
-    """Probabilities of shape [rows, labels] and how many texts were classified a second."""
-    classifier.classify(rows.texts[:8], rows.pairs[:8] if rows.pairs else None)  # warm-up
-    began = time.perf_counter()
-    scores = classifier.classify(rows.texts, rows.pairs)
-    return scores, len(rows.texts) / (time.perf_counter() - began)
 
 
 def judged(

@@ -11,10 +11,11 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from components.export_model import choice
-from components.export_model.agreement import judged
+from components.export_model.agreement import Rows, judged
 from components.export_model.choice import choose
 from components.export_model.openvino_export import write_ir
 from components.export_model.settings import ExportSettings
+from components.export_model.speed import texts_per_second
 from serving.backends.openvino import has_bf16, ir
 from serving.classifier import Classifier, load_backend
 from serving.errors import InputError
@@ -60,8 +61,9 @@ def test_the_exact_backend_answers_what_pytorch_answers(
 
 
 def test_a_text_has_the_same_8_bit_answer_to_the_bit_in_any_batch(
-    tiny_model: Path, rows: Path, tmp_path: Path
+    tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(choice.CANDIDATES, ("cpu", "reduced"), ("openvino-int8",))
     settings = ExportSettings(precision="reduced", flips=1, accuracy_loss=1)
     classifier = Classifier.load(exported(tiny_model, rows, tmp_path, settings))
     assert classifier.backend.name == "openvino-int8"
@@ -90,7 +92,7 @@ def test_8_bits_are_fitted_to_pairs_and_judged_by_whole_sets_of_labels(
     frame[100:].to_parquet(tmp_path / "test.parquet")
 
     settings = ExportSettings(precision="reduced", flips=1, accuracy_loss=1)
-    [_, entry] = choose(tmp_path / "model", tmp_path, tmp_path / "added", settings).tried
+    _, entry, *_ = choose(tmp_path / "model", tmp_path, tmp_path / "added", settings).tried
     assert entry["backend"] == "openvino-int8"
     assert entry["largest_difference"] < 0.1
     classifier = Classifier.load(tmp_path / "model")
@@ -140,17 +142,41 @@ def test_what_is_exported_answers_over_http_with_sigmoids_or_with_values_as_they
         assert found == pytest.approx(scores, abs=1e-5 * largest)
 
 
+IN_BF16 = pytest.mark.skipif(not has_bf16(), reason="this CPU does not compute in bf16")
+
+
 @pytest.mark.parametrize(
-    "bf16",
-    [
-        pytest.param(
-            True,
-            marks=pytest.mark.skipif(not has_bf16(), reason="this CPU does not compute in bf16"),
-        ),
-        False,
-    ],
+    "fastest", ["openvino", pytest.param("openvino-bf16", marks=IN_BF16), "openvino-int8"]
 )
-def test_8_bits_that_flip_labels_give_way_to_bf16_where_the_cpu_has_it_and_else_to_fp32(
+def test_the_fastest_admitted_backend_serves(
+    fastest: str, tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def speeds(classifiers: list[Classifier], rows: Rows) -> list[float]:
+        """The reference is faster still, and no candidate."""
+        speed = {"pytorch": 3.0, fastest: 2.0}
+        return [speed.get(classifier.backend.name, 1.0) for classifier in classifiers]
+
+    monkeypatch.setattr(choice, "texts_per_second", speeds)
+    settings = ExportSettings(precision="reduced", flips=1, accuracy_loss=1)
+    folder = exported(tiny_model, rows, tmp_path, settings)
+    chosen = ServingSettings.model_validate_json((folder / SERVING).read_bytes())
+    assert chosen.backend == Classifier.load(folder).backend.name == fastest
+    assert chosen.why.startswith(f"served by {fastest}, the fastest of openvino-int8, ")
+    measured = {entry["backend"]: entry.get("texts_per_second") for entry in chosen.tried}
+    assert (measured["pytorch"], measured[fastest]) == (3.0, 2.0)
+
+
+def test_a_model_of_many_layers_is_measured_as_slower(tiny_model: Path, tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(tiny_model, num_hidden_layers=40)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    shallow, deep = Classifier.load(tiny_model), Classifier.load(tmp_path)
+    speeds = texts_per_second([deep, shallow], Rows(TEXTS, None, None))
+    assert 0 < 3 * speeds[0] < speeds[1]
+
+
+@pytest.mark.parametrize("bf16", [pytest.param(True, marks=IN_BF16), False])
+def test_8_bits_that_flip_labels_and_bf16_without_a_cpu_for_it_are_not_admitted(
     bf16: bool, tiny_model: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.backends.openvino.has_bf16", lambda: bf16)
@@ -168,15 +194,14 @@ def test_8_bits_that_flip_labels_give_way_to_bf16_where_the_cpu_has_it_and_else_
     monkeypatch.setattr(choice, "write_int8_ir", on_nonsense)
     folder = exported(tiny_model, rows, tmp_path, ExportSettings(precision="reduced"))
     settings = ServingSettings.model_validate_json((folder / SERVING).read_bytes())
-    expected = "openvino-bf16" if bf16 else "openvino"
-    assert settings.backend == Classifier.load(folder).backend.name == expected
+    assert [entry.get("admitted") for entry in settings.tried] == [None, False, bf16, True]
     assert "of the labels change, 1.00% allowed" in settings.tried[1]["why"]
     if bf16:
-        assert [entry.get("admitted") for entry in settings.tried] == [None, False, True]
         assert 1e-6 < settings.tried[2]["largest_difference"] < 0.01  # it is another, and near
         return
-    assert [entry.get("admitted") for entry in settings.tried] == [None, False, False, True]
+    assert settings.backend == Classifier.load(folder).backend.name == "openvino"
     assert "this CPU does not compute in bf16" in settings.tried[2]["why"]
+    assert "texts_per_second" not in settings.tried[2]
 
 
 def test_a_bf16_release_is_refused_by_a_cpu_without_bf16(
