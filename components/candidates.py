@@ -74,6 +74,16 @@ def record(
     storage.write_json(uri, candidate.model_dump())
 
 
+def judged_last(store: str, count: int) -> list[str]:
+    """The runs whose candidates were judged last, of all models; the newest at the end."""
+    judged = [
+        (item["LastModified"], key.removesuffix(".json"))
+        for name in storage.list_folders(f"{store}/models")
+        for key, item in storage.list_objects(candidates_uri(store, name))
+    ]
+    return [run for _, run in sorted(judged)[-count:]]
+
+
 def single_numbers(metrics: dict[str, Any]) -> dict[str, float | None]:
     """The metrics of an evaluation that are one number, or None where undefined."""
     return {

@@ -103,16 +103,18 @@ def rollback(
     name: Name,
     to: Annotated[str | None, typer.Option(help="Version; unset is the one before.")] = None,
     config: Config = None,
+    overrides: Overrides = None,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
     """Bring back the champion before this one."""
     from pipelines.local import use_store
 
-    target = sections.target(config, state)
-    address = use_store(state, store)
+    given = sections.read(config, overrides)
+    target = given.target(state)
+    address = use_store(state, given.store(store))
     event = roll_back(address, name, target, to)
-    sections.followed(config, address, name)
+    given.follow(address, name)
     console().print(f"{name} {event.version} is the champion again (promotion {event.number})")
 
 

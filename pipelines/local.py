@@ -117,7 +117,7 @@ def use_store(state: Path, store: str | None) -> str:
     if store is None and "AWS_ENDPOINT_URL_S3" not in os.environ:
         os.environ.update(object_store.start(state))
         storage.client.cache_clear()
-    address = store or f"s3://{object_store.BUCKET}"
+    address = (store or f"s3://{object_store.BUCKET}").rstrip("/")
     storage.check(address)
     return address
 

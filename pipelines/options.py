@@ -12,7 +12,10 @@ DEFAULT_STATE = Path(".finegate")
 
 State = Annotated[Path, typer.Option(help="Folder of this machine's store, endpoints and runs.")]
 StoreOption = Annotated[
-    str | None, typer.Option(help="s3://bucket/prefix; unset is the embedded store.")
+    str | None,
+    typer.Option(
+        help="s3://bucket/prefix; unset is that of a config, if given, else the embedded one."
+    ),
 ]
 Name = Annotated[str, typer.Argument(help="Name of the model.")]
 RunFile = Annotated[Path, typer.Argument(help="A YAML file, such as those in configs/.")]
@@ -20,7 +23,8 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="key.path=value, before the config is read.")
 ]
 Config = Annotated[
-    Path | None, typer.Option(help="A run config, whose section of that name is used.")
+    Path | None,
+    typer.Option(help="A run config, whose store and whose sections of these names are used."),
 ]
 AllowLabelChange = Annotated[
     bool, typer.Option(help="Let a candidate pass whose labels are not the champion's.")

@@ -9,7 +9,7 @@ from rich.text import Text
 from components import folders, storage
 from components.download_dataset.settings import DatasetSettings
 from components.gate_model.settings import GateSettings
-from pipelines import documents
+from pipelines import documents, sections
 from pipelines.options import (
     DEFAULT_STATE,
     REJECTED,
@@ -17,11 +17,11 @@ from pipelines.options import (
     AllowLabelChange,
     Config,
     Name,
+    Overrides,
     State,
     StoreOption,
     console,
 )
-from pipelines.sections import followed, section, target
 from serving.errors import InputError
 
 commands = typer.Typer()
@@ -70,13 +70,15 @@ def gate(
     from pipelines import alone, summary
     from pipelines.local import use_store
 
-    rules = section(GateSettings, config, "gate")
+    given = sections.read(config)
+    rules = given.get(GateSettings, "gate") or GateSettings()
     if allow_label_change:
         rules = rules.model_copy(update={"allow_label_change": True})
     if rules.data:
         _say("gate.data is left out: rows that are only scored are not validated")
         rules = rules.model_copy(update={"data": {}})
-    verdict = alone.decide(use_store(state, store), name, model, _dataset(rows, columns), rules)
+    address = use_store(state, given.store(store))
+    verdict = alone.decide(address, name, model, _dataset(rows, columns), rules)
     console().print(summary.table(verdict.model_dump()))
     _say(f"{verdict.decision}: {verdict.reason}")
     _say(f"run: {verdict.run}")
@@ -88,6 +90,7 @@ def gate(
 def promote(
     run: Annotated[str, typer.Argument(help="Id of the run whose verdict allows it.")],
     config: Config = None,
+    overrides: Overrides = None,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
@@ -95,14 +98,16 @@ def promote(
     from components.promote_model.promotion import promote
     from pipelines.local import use_store
 
-    address = use_store(state, store)
+    given = sections.read(config, overrides)
+    target = given.target(state)
+    address = use_store(state, given.store(store))
     verdict = storage.read_json(f"{address}/runs/{run}/verdict.json")
     if verdict is None:
         raise InputError(f"run {run} has no verdict in {address}. `finegate status` lists runs.")
-    url = promote(address, verdict["name"], run, target(config, state))
+    url = promote(address, verdict["name"], run, target)
     if not url:
         raise typer.Exit(WAITING)
-    followed(config, address, verdict["name"])
+    given.follow(address, verdict["name"])
     _say(f"{verdict['name']} {verdict['candidate']} answers at {url}")
 
 
@@ -110,6 +115,7 @@ def promote(
 def approve(
     run: Annotated[str, typer.Argument(help="Id of the run whose verdict waits.")],
     config: Config = None,
+    overrides: Overrides = None,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
@@ -117,8 +123,10 @@ def approve(
     from components.promote_model.approval import approve
     from pipelines.local import use_store
 
-    approve(use_store(state, store), run)
-    promote(run, config, state, store)
+    given = sections.read(config, overrides)
+    given.target(state)  # what cannot be promoted is not approved either
+    approve(use_store(state, given.store(store)), run)
+    promote(run, config, overrides, state, store)
 
 
 @commands.command()
@@ -127,6 +135,7 @@ def pin(
     version: Annotated[str | None, typer.Argument(help="Unset is the champion.")] = None,
     reason: Annotated[str, typer.Option(help="Why, for the log.")] = "pinned by hand",
     config: Config = None,
+    overrides: Overrides = None,
     state: State = DEFAULT_STATE,
     store: StoreOption = None,
 ) -> None:
@@ -134,9 +143,11 @@ def pin(
     from components.promote_model.interventions import pin
     from pipelines.local import use_store
 
-    address = use_store(state, store)
-    event = pin(address, name, target(config, state), version, reason)
-    followed(config, address, name)
+    given = sections.read(config, overrides)
+    target = given.target(state)
+    address = use_store(state, given.store(store))
+    event = pin(address, name, target, version, reason)
+    given.follow(address, name)
     _say(f"{name} is pinned to {event.version} (event {event.number})")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from components import predictor_process, processes, storage
+from components import candidates, predictor_process, processes, storage
 from components.promote_model.targets.local import home_of, record_of
 from pipelines import object_store
 from pipelines.local import models, use_store
@@ -39,7 +39,7 @@ def show(state: Path, store: str | None, console: Console) -> None:
         table.add_row(name, champion.version, str(champion.number), champion.at, url, version)
     console.print(table)
     runs = Table("run", "model", "decision", "why")
-    for run in storage.list_folders(f"{address}/runs")[-RUNS_SHOWN:]:
+    for run in candidates.judged_last(address, RUNS_SHOWN):
         verdict = storage.read_json(f"{address}/runs/{run}/verdict.json")
         if verdict is not None:
             runs.add_row(run, verdict["name"], verdict["decision"], verdict["reason"])

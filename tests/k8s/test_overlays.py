@@ -153,6 +153,15 @@ def test_budgets_policies_and_autoscalers_name_pods_that_exist(overlay: str) -> 
     for scaler in of_kind(overlay, "HorizontalPodAutoscaler"):
         target = scaler["spec"]["scaleTargetRef"]["name"]
         assert target.removesuffix("-predictor") in services
+    for service in of_kind(overlay, "InferenceService"):
+        place = service["metadata"]
+        selected = f'{{namespace="{place["namespace"]}",model="{place["name"]}"}}'
+        for metric in service["spec"]["predictor"].get("autoScaling", {}).get("metrics", []):
+            # KServe drops the type, and KEDA divides by the number of pods: only a sum fits that.
+            assert metric["external"]["metric"]["query"].startswith("sum(")
+            assert selected in metric["external"]["metric"]["query"]
+            target = metric["external"]["target"]
+            assert (target["type"], target["averageValue"]) == ("AverageValue", target["value"])
 
 
 def test_where_policies_are_the_predictor_can_be_asked_and_the_rest_is_denied(overlay: str) -> None:
@@ -170,6 +179,14 @@ def test_where_policies_are_the_predictor_can_be_asked_and_the_rest_is_denied(ov
         policy = policies["finegate-predictor" if kind == "InferenceService" else own]
         opened = {port["port"] for rule in policy["ingress"] for port in rule["ports"]}
         assert opened == {p["containerPort"] for c in pod["containers"] for p in c["ports"]}
+
+
+def test_who_may_reach_s3_may_also_ask_for_its_credentials(overlay: str) -> None:
+    agent = {"to": [{"ipBlock": {"cidr": "169.254.170.23/32"}}]}
+    for policy in of_kind(overlay, "NetworkPolicy"):
+        rules = policy["spec"].get("egress", [])
+        if any("to" not in rule for rule in rules):  # S3 is anywhere
+            assert {**agent, "ports": [{"protocol": "TCP", "port": 80}]} in rules
 
 
 def test_in_the_namespace_of_runs_policies_are_about_our_steps_alone(overlay: str) -> None:

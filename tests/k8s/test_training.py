@@ -81,6 +81,20 @@ def test_an_overlay_sets_the_registry_of_the_trainer_image(tmp_path: Path) -> No
     assert container["image"] == f"registry.example.com/team/{name}:{tag}"
 
 
+def test_its_pods_have_the_account_whose_role_reaches_s3(tmp_path: Path) -> None:
+    accounts = documents(ROOT / "k8s" / "runs")["ServiceAccount"]["metadata"]["name"]
+    assert pod()["spec"]["serviceAccountName"] == accounts
+    profile = yaml.safe_load((ROOT / "k8s/overlays/profile/kustomization.yaml").read_text())
+    [patch] = [
+        each
+        for each in profile["patches"]
+        if each.get("target", {}).get("kind") == "TrainingRuntime"
+    ]
+    overlay = {"resources": [os.path.relpath(TRAINING, tmp_path.resolve())], "patches": [patch]}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    assert pod(tmp_path)["spec"]["serviceAccountName"] == "default-editor"
+
+
 def test_the_policy_selects_the_pods_and_a_config_names_the_runtime() -> None:
     labels = pod()["metadata"]["labels"]
     for document in documents().values():

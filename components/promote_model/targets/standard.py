@@ -20,6 +20,12 @@ from components.promote_model.targets.progress import (
 from serving.errors import InputError
 
 CONTAINER = "kserve-container"
+SCALER = "serving.kserve.io/autoscalerClass"
+NOT_FOR_CANARIES = {
+    "keda": "KServe gives a canary's ScaledObject no triggers, which KEDA refuses",
+    "external": "what scales the service by its Deployment's name would scale nothing afterwards",
+}
+"""Classes under which a canary cannot become the service, with the reason."""
 
 
 class StandardRollout(Rollout):
@@ -37,6 +43,13 @@ class StandardRollout(Rollout):
 
     def _by_canary(self, found: Object, address: str, version: str) -> Object:
         name = f"v{version}"
+        scaler = found["metadata"].get("annotations", {}).get(SCALER, "")
+        if scaler in NOT_FOR_CANARIES:
+            raise InputError(
+                f"{self._service.title} is scaled as {SCALER} says, {scaler}, so no canary can "
+                f"take over: {NOT_FOR_CANARIES[scaler]}. Take canary out of the target, or let "
+                "KServe's own autoscaler (hpa) scale the service."
+            )
         if not self._service.owns(found, "spec", "predictor", "name") and (
             predictor(found).get("name")
         ):

@@ -18,6 +18,7 @@ from components.promote_model.promotion import RolledBackError, promote
 from components.promote_model.settings import Canary, KServeTarget, Prometheus, PromotionSettings
 from components.promote_model.targets import inference_service
 from components.promote_model.targets.kserve import MODE
+from components.promote_model.targets.standard import SCALER
 from serving.errors import InputError
 from tests.components.promote_model.candidates import judged
 from tests.components.promote_model.cluster import Cluster, running, version_of
@@ -152,6 +153,17 @@ def test_a_failing_canary_goes_back_and_says_why(
     assert len(promotions.history(store, "m")) == 3
 
 
+def finegate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command as a person gives it."""
+    return subprocess.run(
+        [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 def test_the_command_line_tells_a_failed_canary_by_its_exit_code(
     cluster: Cluster, store: str, tmp_path: Path
 ) -> None:
@@ -160,17 +172,47 @@ def test_the_command_line_tells_a_failed_canary_by_its_exit_code(
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(section))
     for run, behaviour, code in (("r1", "healthy", 0), ("r2", "wrong", 4)):
         cluster.behaviours[judged(store, run)] = behaviour
-        arguments = ("promote", run, "--store", store, "--config", str(tmp_path / "run.yaml"))
-        ended = subprocess.run(
-            [sys.executable, "-c", "from pipelines.cli import main; main()", *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        config = str(tmp_path / "run.yaml")
+        ended = finegate("promote", run, "--store", store, "--config", config)
         assert ended.returncode == code, ended.stderr
     assert "a golden row's probability differs by 0.05" in ended.stderr
     assert f"The champion of m is {first}" in ended.stderr
+
+
+def test_a_rollback_from_the_command_line_is_of_the_configs_store_and_reaches_the_cluster(
+    cluster: Cluster, store: str, tmp_path: Path
+) -> None:
+    first, rules = judged(store, "r1"), settings()
+    promote(store, "m", "r1", rules)
+    second = judged(store, "r2")
+    promote(store, "m", "r2", rules)
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"name": "m", "store": store}))
+    rollback = ("rollback", "m", "--config", str(tmp_path / "run.yaml"))
+    refused = finegate(*rollback)
+    assert refused.returncode == 1
+    assert "run.yaml has no promotion.target" in refused.stderr
+    assert [event.version for event in promotions.history(store, "m")] == [first, second]
+    target = yaml.safe_dump(rules.target.model_dump(mode="json"), default_flow_style=True)
+    ended = finegate(*rollback, "--set", f"promotion.target={target}")
+    assert ended.returncode == 0, ended.stderr
+    assert cluster.serving == f"{store}/models/m/{first}/"
+    assert promotions.history(store, "m")[-1].version == first
+
+
+@pytest.mark.parametrize("scaler", ["keda", "external"])
+@pytest.mark.parametrize("cluster", ["Standard"], indirect=True)
+def test_a_canary_of_a_service_that_others_scale_is_refused_and_changes_nothing(
+    cluster: Cluster, store: str, scaler: str
+) -> None:
+    first = judged(store, "r1")
+    promote(store, "m", "r1", settings(canary=True))
+    cluster.object["metadata"]["annotations"][SCALER] = scaler
+    second = judged(store, "r2")
+    with pytest.raises(InputError, match=f"{scaler}, so no canary can take over"):
+        promote(store, "m", "r2", settings(canary=True))
+    assert shares(cluster) == [(first, 100)]
+    promote(store, "m", "r2", settings())  # as the error says, without canary
+    assert shares(cluster) == [(second, 100)]
 
 
 def test_a_model_that_the_cluster_cannot_load_goes_back_without_a_canary_too(
