@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.download_dataset.labels import label_list, label_name, number
+from components.download_dataset.labels import label_list, label_name, number, plain
 from components.download_dataset.readers import Row
 from components.download_dataset.settings import DatasetSettings
 from serving.errors import InputError
@@ -59,7 +59,8 @@ class Rows:
             if settings.text_pair:
                 row["text_pair"] = _text(values, settings.text_pair, place)
             if settings.group:
-                row["group"] = _text(values, settings.group, place)
+                group = _text(values, settings.group, place)
+                row["group"] = None if group is None else plain(group)
             yield row
 
     def _target(

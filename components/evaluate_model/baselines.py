@@ -15,6 +15,8 @@ from components.evaluate_model.metrics import multi_label_metrics, regression_me
 
 TRAINING_ROWS = 20_000
 """Rows that the TF-IDF baseline learns from, so that it stays a matter of seconds."""
+WORD = r"\b\w+\b"
+"""Words of one character too: texts may be split into them."""
 TOLD = ("accuracy", "macro_f1", "mae", "rmse")
 
 
@@ -32,11 +34,15 @@ def baselines(
     several (`labels` then names them), and ridge regression for numbers.
     """
     learned = train.sample(min(len(train), TRAINING_ROWS), random_state=seed)
+    if problem_type == "single_label_classification":  # a class that the sample missed gets a row
+        missed = train[~train["label"].isin(set(learned["label"]))]
+        learned = pd.concat([learned, missed.drop_duplicates("label")])
     texts, test_texts = _one_text(learned), _one_text(test)
     spaced = texts.str.count(r"\s").sum() * 12 > texts.str.len().sum()
+    words = spaced and texts.str.contains(WORD).any()
     vectorizer = (
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-        if spaced
+        TfidfVectorizer(token_pattern=WORD, ngram_range=(1, 2), sublinear_tf=True)
+        if words
         else TfidfVectorizer(analyzer="char", ngram_range=(1, 2), sublinear_tf=True)
     )
     usual, linear = (

@@ -34,17 +34,27 @@ def score(folder: Path, test: pd.DataFrame, target: Path) -> dict[str, Any]:
     texts = test["text"].tolist()
     pairs = test["text_pair"].tolist() if "text_pair" in test else None
     parts = []
+    refused: list[bool] = []
     truth = _truth(test, labels, classifier.problem_type)
     for start in range(0, len(texts), ROWS_A_TURN):
         turn = slice(start, start + ROWS_A_TURN)
         parts.append(classifier.classify(texts[turn], pairs[turn] if pairs else None))
+        refused += _refused(classifier, texts[turn], pairs[turn] if pairs else None)
         progress.reach(min(start + ROWS_A_TURN, len(texts)))
+    if all(refused):
+        raise InputError(
+            f"all {len(test)} test rows are longer than the {classifier.encoder.max_length} tokens "
+            "that the model takes, and export.long_texts: reject would answer none of them. Raise "
+            "tokenization.max_length, or set export.long_texts to truncate or window."
+        )
     probabilities = np.concatenate(parts)
     predicted, metrics = _judged(truth, probabilities, labels, classifier.problem_type)
     test[["row", "file", "label"]].assign(
-        predicted=predicted, probabilities=list(probabilities)
+        predicted=predicted, probabilities=list(probabilities), refused=refused
     ).to_parquet(target / "predictions.parquet", index=False)
-    (target / GOLDEN).write_bytes(json_bytes(_golden(test, probabilities, labels)))
+    answered = np.flatnonzero(~np.array(refused))
+    golden = _golden(test.iloc[answered], probabilities[answered], labels)
+    (target / GOLDEN).write_bytes(json_bytes(golden))
     reference = reference_of(labels, classifier.problem_type, probabilities)
     binary = classifier.problem_type == "single_label_classification" and len(labels) == 2
     return {
@@ -54,6 +64,13 @@ def score(folder: Path, test: pd.DataFrame, target: Path) -> dict[str, Any]:
         "roc": roc_points(truth, probabilities) if binary else None,
         "reference": reference and reference.model_dump(mode="json"),
     }
+
+
+def _refused(classifier: Classifier, texts: list[str], pairs: list[str] | None) -> list[bool]:
+    """Which texts the endpoint answers 400, as too long; they are scored as they are cut."""
+    if classifier.long_texts != "reject":
+        return [False] * len(texts)
+    return [windows[0].truncated for windows in classifier.encode(texts, pairs)]
 
 
 def _truth(test: pd.DataFrame, labels: list[str], problem_type: str) -> npt.NDArray[Any]:

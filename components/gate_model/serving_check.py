@@ -19,7 +19,7 @@ UNRELEASED = "unreleased"
 
 
 def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck) -> list[Check]:
-    """Start the predictor on the candidate and send test rows one after the other.
+    """Start the predictor on the candidate and send test rows that it answers, one by one.
 
     Returns a check each of the largest difference in probability, the p99 latency in ms and the
     peak of resident memory in MB.
@@ -28,7 +28,7 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
         folder, record = Path(scratch) / "model", Path(scratch) / "predictor.json"
         folders.fetch(model, folder, wanted=lambda path: path != "training.jsonl")
         expected = folders.read_table(evaluation, "predictions.parquet")
-        texts = folders.read_table(dataset, "test.parquet")
+        texts = folders.read_table(dataset, "test.parquet")[~expected["refused"]]
         chosen = texts.sample(min(rule.rows, len(texts)), random_state=0).index
         [port] = processes.free_ports(1)
         pid = predictor_process.start(folder, "candidate", port, record)

@@ -33,15 +33,17 @@ def download(source: PyPISource, folder: Path, step: str) -> Path:
         target = folder / package.filename
         if not target.is_file():  # left whole by a try that was killed later
             web.download(package.url, target, step)
-    except NoSuchProjectError as error:
+    except NoSuchProjectError:
         raise InputError(
             f"the package index has no distribution {source.distribution}. Check its name."
-        ) from error
+        ) from None  # as below: what these errors say holds the address, with user and password
     except (requests.RequestException, UnsupportedContentTypeError) as error:
+        answer = getattr(error, "response", None)
+        why = type(error).__name__ if answer is None else f"{answer.status_code} {answer.reason}"
         raise InputError(
-            f"{wanted} cannot be downloaded ({error}). Check the network, or set PIP_INDEX_URL to "
-            "an index that you reach."
-        ) from error
+            f"{wanted} cannot be downloaded from {web.shown(index)} ({why}). Check the network, or "
+            "set PIP_INDEX_URL to an index that you reach."
+        ) from None
     if (found := sha256_of(target)) != source.sha256:
         target.unlink()
         raise _mismatch(target.name, found, source)

@@ -136,9 +136,9 @@ def _request(
         raise TransferError(
             f"{shown(url)} cannot be fetched ({type(error).__name__}). Check the address and the "
             "network and run again (what arrived is kept), or download the file and give its path."
-        ) from error
+        ) from None  # what these errors say holds the whole address
     except requests.RequestException as error:
         raise InputError(
             f"{shown(url)} cannot be fetched ({type(error).__name__}). Check the address and the "
             "network, or download the file and give its path."
-        ) from error
+        ) from None

@@ -62,7 +62,7 @@ def write(
     # No token has the id -1, so without an unknown token there is none.
     unknown_id = -1 if encoder.tokenizer.unk_token_id is None else encoder.tokenizer.unk_token_id
     lengths = np.zeros(encoder.max_length + 1, dtype=np.int64)
-    counts: dict[str, Any] = {"rows": 0, "tokens": 0, "unknown": 0, "truncated": 0}
+    counts = dict.fromkeys(("rows", "tokens", "unknown", "rows_unknown", "truncated"), 0)
     named: dict[str, list[tuple[str, int]]] = {"truncated": [], "unknown": []}
     writer: pq.ParquetWriter | None = None
     for batch in _batches(shard):
@@ -74,11 +74,12 @@ def write(
         counts["rows"] += len(sizes)
         counts["tokens"] += int(sizes.sum())
         counts["unknown"] += int(unknown.sum())
+        counts["rows_unknown"] += int(np.count_nonzero(unknown))
         counts["truncated"] += sum(truncated)
         if "file" in batch:
             places = list(zip(batch["file"], batch["row"], strict=True))
             _name(named["truncated"], places, truncated)
-            _name(named["unknown"], places, (2 * unknown > sizes).tolist())
+            _name(named["unknown"], places, (unknown > 0).tolist())
         arrays = {
             name: pa.ListArray.from_arrays(starts, values) for name, values in columns.items()
         }

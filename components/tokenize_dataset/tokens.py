@@ -126,7 +126,7 @@ def _summed(shards: list[Shard], made: dict[str, dict[str, Any]], split: str) ->
     parts = [made[shard.name] for shard in shards if shard.split == split]
     counts: dict[str, Any] = {
         name: sum(part[name] for part in parts)
-        for name in ("rows", "tokens", "unknown", "truncated")
+        for name in ("rows", "tokens", "unknown", "rows_unknown", "truncated")
     }
     lengths = [sum(column) for column in zip(*(part["lengths"] for part in parts), strict=True)]
     counts["lengths"] = [sum(lengths[at : at + 10]) for at in range(0, len(lengths), 10)]
@@ -165,11 +165,12 @@ def _judge(
     if unknown > settings.thresholds.unknown:
         ledger.record(
             "unknown",
-            f"mostly unknown tokens ({unknown:.1%} of all tokens: the tokenizer does not know the "
+            f"unknown tokens ({unknown:.1%} of all tokens: the tokenizer does not know the "
             "language of the texts; choose another base model)",
             settings.unknown,
             named["unknown"],
             train["rows"],
+            count=train["rows_unknown"],
         )
     for finding in ledger.findings:
         say(STEP, f"{finding.count} row(s) with {finding.sentence}: {finding.action}")

@@ -122,10 +122,9 @@ class Repair:
         if settings.boilerplate != "ignore":
             phrases = recurring(keys.tolist(), limits.boilerplate)
             holders = sorted({index for phrase in phrases for index in phrase.texts})
-            told = " | ".join(phrase.words for phrase in phrases[:3])
             self._ledger.record(
                 "boilerplate",
-                f"a phrase that recurs ({told})",
+                "a phrase that recurs",
                 settings.boilerplate,
                 _places(self.rows.iloc[holders]),
                 len(self.rows),
@@ -205,7 +204,7 @@ class Repair:
         from scipy.sparse.csgraph import connected_components
 
         named, _ = pd.factorize(self.rows["group"])
-        own = np.where(named < 0, named.max() + 1 + np.arange(len(named)), named)
+        own = np.where(named < 0, named.max(initial=0) + 1 + np.arange(len(named)), named)
         near = groups.to_numpy() + own.max(initial=0) + 1
         size = int(near.max(initial=0)) + 1
         links = coo_array((np.ones(len(own)), (own, near)), shape=(size, size))

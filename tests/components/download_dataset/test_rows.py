@@ -33,6 +33,12 @@ def test_a_whole_number_is_one_label_however_it_is_written() -> None:
     assert of({"text": "a", "label": "1.5"})["label"] == "1.5"
 
 
+def test_an_id_of_a_group_is_one_however_a_file_writes_it() -> None:
+    for value in (7, 7.0, "7", "7.0"):
+        assert of({"text": "a", "label": "b", "hotel": value}, group="hotel")["group"] == "7"
+    assert of({"text": "a", "label": "b", "hotel": float("nan")}, group="hotel")["group"] is None
+
+
 def test_a_letter_with_its_accent_is_one_label_in_one_character_or_two() -> None:
     for value in (ONE, TWO):
         assert of({"text": "a", "label": value})["label"] == ONE

@@ -137,3 +137,17 @@ def test_numbers_are_scored_by_their_distance() -> None:
     assert metrics["rmse"] == pytest.approx((1.25 / 3) ** 0.5)
     assert metrics["rank_correlation"] == pytest.approx(1)
     assert regression_metrics(np.ones(3), values)["r2"] is None
+
+
+@pytest.mark.parametrize("alphabet", ["房间很干净差", "ACGT", "\U0001f600\U0001f610\U0001f44d"])
+def test_tfidf_learns_from_texts_of_single_characters_with_spaces(alphabet: str) -> None:
+    texts = [" ".join(alphabet[place % len(alphabet)] * 9) for place in range(60)]
+    rows = pd.DataFrame({"text": texts, "label": [text[0] for text in texts]})
+    assert baselines(rows, rows)["tfidf"]["accuracy"] == 1
+
+
+def test_tfidf_knows_a_class_that_its_sample_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.evaluate_model.baselines.TRAINING_ROWS", 5)
+    texts = [f"a usual text {place}" for place in range(200)]
+    rows = pd.DataFrame({"text": [*texts, "rare words"], "label": ["usual"] * 200 + ["rare"]})
+    assert baselines(rows, rows[-1:])["tfidf"]["accuracy"] == 1

@@ -21,6 +21,7 @@ from components.promote_model.promotion import promote
 from components.promote_model.settings import PromotionSettings
 from components.report_run.scored import scored
 from serving.errors import InputError
+from serving.settings import SERVING
 from tests.components import exported
 from tests.conftest import hotel_rows
 
@@ -227,3 +228,34 @@ def test_a_model_that_hangs_on_spelling_is_told(tiny_model: Path) -> None:
     assert full.observed > 0
     assert not full.passed
     assert "rewriting full width changes the label of" in full.why
+
+
+def test_long_texts_that_the_endpoint_rejects_are_scored_and_not_asked(
+    store: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (folder / SERVING).write_text(json.dumps({"backend": "pytorch", "long_texts": "reject"}))
+    model = published(store, folder, "a1")
+    frame = pd.DataFrame(hotel_rows(40), columns=["text", "label"])
+    long = frame.index % 2 == 0
+    frame.loc[long, "text"] += " the room was quiet and the breakfast was good" * 4
+    frame.insert(0, "row", range(40))
+    frame.insert(1, "file", "d.csv")
+    rows = tmp_path / "rows"
+    rows.mkdir()
+    frame.to_parquet(rows / "test.parquet")
+    facts = {"fingerprint": "r", "rows": 40, "splits": {"test": {"rows": 40}}, "findings": []}
+    folders.publish(rows, f"{store}/validated/r", facts)
+    serving = {"rows": 40, "p99_ms": 60_000, "memory_mb": 60_000}
+    verdict = judged(store, model, f"{store}/validated/r", "r1", serving=serving)
+    assert verdict.decision == "accepted", verdict.reason
+    assert any("20 test rows" in check.why for check in verdict.checks)
+    golden = storage.read_json(f"{verdict.evaluation}/golden.json")
+    assert golden is not None
+    asked = {row["text"] for row in golden["rows"]}
+    assert asked == set(frame.loc[~long, "text"])
+
+    frame[long].to_parquet(rows / "test.parquet")
+    folders.publish(rows, f"{store}/validated/l", {**facts, "fingerprint": "l"})
+    with pytest.raises(InputError, match="all 20 test rows are longer than the 24 tokens"):
+        judged(store, model, f"{store}/validated/l", "r2")

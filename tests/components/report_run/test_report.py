@@ -134,7 +134,13 @@ def documents(kind: str = KINDS[0], **changes: Any) -> dict[str, Any]:
                 }
             },
             "findings": [
-                {"count": 1, "sentence": "no text", "action": "dropped", "rows": [HOSTILE]}
+                {
+                    "count": 1,
+                    "sentence": "no text",
+                    "action": "dropped",
+                    "rows": [HOSTILE],
+                    "detail": {"phrases": {"rarely": 2, "房间很干净": 40}},
+                }
             ],
         },
         "points": [
@@ -199,7 +205,7 @@ def test_the_verdict_comes_first_and_everything_else_is_there() -> None:
 
 
 def test_the_privacy_switch_takes_every_text_out() -> None:
-    assert "房间很干净" in page_of()
+    assert "房间很干净 | rarely" in page_of()
     hidden = page_of(show_texts=False)
     assert "干净" not in hidden
     assert "reviews.csv:55" in hidden

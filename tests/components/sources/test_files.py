@@ -1,5 +1,6 @@
 import gzip
 import random
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,11 @@ def test_secrets_in_an_address_are_not_recorded_or_printed(server: type, tmp_pat
     with pytest.raises(InputError, match="answers 404") as error:
         _ = file(f"http://user:secret@{host}/absent.csv?signature=secret", tmp_path).path
     assert "secret" not in str(error.value)
+    word = "hunter2"
+    for broken in (host, "127.0.0.1:9"):  # a connection that breaks off, and one that is refused
+        with pytest.raises(InputError, match="cannot be fetched") as error:
+            _ = file(f"http://user:{word}@{broken}/short.csv?signature={word}", tmp_path).path
+        assert word not in "".join(traceback.format_exception(error.value))
 
 
 def test_a_pinned_hash_is_the_identity_and_nobody_is_asked(server: type, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler
@@ -92,3 +93,20 @@ def test_an_index_out_of_reach_is_told_as_such(
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     with pytest.raises(InputError, match="set PIP_INDEX_URL"):
         download(source(), tmp_path, "download_dataset")
+
+
+def test_what_is_secret_in_the_indexs_address_is_in_no_message_and_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Login(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404 if "absent" in self.path else 401)
+
+    word = "hunter2"
+    with listening(Login) as url:
+        address = url.replace("://", f"://user:{word}@")
+        monkeypatch.setenv("PIP_INDEX_URL", f"{address}/simple")
+        for name, says in (("rows", rf"from {url}/simple \(401 "), ("absent", "no distribution")):
+            with pytest.raises(InputError, match=says) as error:
+                download(source(distribution=name), tmp_path, "download_dataset")
+            assert word not in "".join(traceback.format_exception(error.value))

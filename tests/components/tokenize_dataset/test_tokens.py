@@ -118,3 +118,24 @@ def test_the_same_texts_are_tokenized_once(
     assert tokenize(store, dataset, base_model, settings) == first
     assert "cached" in capsys.readouterr().out
     assert tokenize(store, dataset, base_model, TokenizationSettings(max_length=13)) != first
+
+
+@pytest.mark.parametrize(("foreign", "told"), [(0, None), (3, r"80 row\(s\) with unknown tokens")])
+def test_texts_of_another_language_are_refused_though_no_text_is_mostly_unknown(
+    store: str, base_model: str, tmp_path: Path, foreign: int, told: str | None
+) -> None:
+    words = "the room was clean and quiet"
+    text = " ".join([words, *(f"zzz{place}" for place in range(foreign))])
+    rows = pd.DataFrame(
+        {"row": range(120), "file": "d.csv", "text": text, "label": ["a", "b"] * 60}
+    )
+    parts = {"train": rows[:80], "validation": rows[80:100], "test": rows[100:]}
+    for split, part in parts.items():
+        part.to_parquet(tmp_path / f"{split}.parquet")
+    dataset = f"{store}/validated/foreign"
+    folders.publish(tmp_path, dataset, {"fingerprint": "foreign", "labels": ["a", "b"]})
+    if told is None:
+        tokenize(store, dataset, base_model, TokenizationSettings(max_length=24))
+        return
+    with pytest.raises(InputError, match=told):
+        tokenize(store, dataset, base_model, TokenizationSettings(max_length=24))

@@ -198,3 +198,12 @@ def test_what_cannot_be_learned_from_is_refused_and_nothing_is_written(
     with pytest.raises(InputError, match=says):
         run(store, tmp_path, rows)
     assert storage.list_keys(f"{store}/validated") == []
+
+
+def test_no_usable_row_is_told_where_rows_have_groups_too(store: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"row": range(8), "file": "d.csv", "text": "same", "split": None})
+    frame["label"], frame["group"] = list("abababab"), "7"
+    frame.to_parquet(tmp_path / "rows.parquet")
+    folders.publish(tmp_path, f"{store}/datasets/g", {"fingerprint": "g"})
+    with pytest.raises(InputError, match="no usable rows"):
+        validate(store, f"{store}/datasets/g", ValidationSettings())
