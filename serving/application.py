@@ -1,5 +1,7 @@
 """The web application: finds the route, answers errors, and lets clients go while draining."""
 
+import logging
+
 from kserve.errors import ModelNotFound
 from kserve.protocol.dataplane import DataPlane
 from starlette.exceptions import HTTPException
@@ -20,6 +22,8 @@ from serving.errors import (
 from serving.predictor import Predictor
 from serving.rest import json_answer, routes
 
+logger = logging.getLogger("finegate")
+
 
 class Application:
     """Serves one predictor.
@@ -34,7 +38,10 @@ class Application:
         self._predictor = predictor
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; an error that nobody expected is raised again, for the log."""
+        """Answer one request; an error that nobody expected is in the log.
+
+        It is not raised: uvicorn would close a connection of which nobody said so.
+        """
         started = False
 
         async def sending(message: Message) -> None:
@@ -55,7 +62,7 @@ class Application:
             answer = _answer_to(error, scope)
             await answer(scope, receive, sending)
             if answer.status_code == 500:
-                raise
+                logger.error("a request failed", exc_info=error)
 
 
 def _answer_to(error: Exception, scope: Scope) -> Response:

@@ -180,6 +180,7 @@ class Batcher:
                     batch, tokens = ([], 0) if waits else self._pool.take(len(self._workers))
                     if batch:
                         self._running += 1
+                        self._begin(batch)
                         alone = self._running == 1 and len(self._live) == 1 and not self._pool
                         metrics.BATCH_TOKENS.observe(tokens)
                         return batch, alone, began
@@ -203,12 +204,16 @@ class Batcher:
                 self._reader.add(job)
         self._reader.forget_done()
 
-    def _classify(self, batch: list[Row], lane: int | None) -> int:
-        """Run one batch and answer its requests; returns how many texts were answered."""
+    def _begin(self, batch: list[Row]) -> None:
+        """Tell how long those have waited of whom these are the first windows in a pass."""
         now = time.perf_counter()
         for row in batch:
-            if row.place == 0:
+            if not row.job.begun:
+                row.job.begun = True
                 metrics.QUEUE_SECONDS.observe(now - row.job.submitted)
+
+    def _classify(self, batch: list[Row], lane: int | None) -> int:
+        """Run one batch and answer its requests; returns how many texts were answered."""
         metrics.BATCH_TEXTS.observe(len(batch))
         try:
             logits = self._classifier.logits([row.encoded for row in batch], lane)
@@ -255,7 +260,8 @@ class Batcher:
     def _drop(self, job: Job, error: Exception | None = None) -> None:
         texts, job.unanswered = job.unanswered, 0
         self._release(texts, {job})
-        if error is not None and job.future.set_running_or_notify_cancel():
+        told = job.future.done()  # passes of one request may fail in several lanes
+        if error is not None and not told and job.future.set_running_or_notify_cancel():
             job.future.set_exception(error)
 
     def _release(self, texts: int, done: set[Job]) -> None:

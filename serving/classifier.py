@@ -58,15 +58,25 @@ class Classifier:
         return cls(encoder, backend, config, settings.long_texts)
 
     def encode(
-        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None, first: int = 0
     ) -> list[list[Encoded]]:
         """The windows of each text: one, unless the model reads long texts in windows.
 
         Text pairs are always truncated: over which of the two a window should move is not known.
+        Raises InputError for a text of no tokens, of which no model tells anything; messages count
+        texts from `first` on.
         """
         if self.long_texts == "window" and pairs is None:
-            return self.encoder.windows(texts)
-        return [[row] for row in self.encoder.encode(texts, pairs)]
+            found = self.encoder.windows(texts)
+        else:
+            found = [[row] for row in self.encoder.encode(texts, pairs)]
+        for place, windows in enumerate(found, first):
+            if not len(windows[0]):
+                raise InputError(
+                    f"text {place} (counted from 0) has no tokens: it is empty, or has only what "
+                    "the model's tokenizer leaves out. Leave it out."
+                )
+        return found
 
     def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
         """Logits of shape [len(rows), outputs], in the order given; for `lane` see Backend."""

@@ -1,10 +1,16 @@
-"""HTTP/1.1 as uvicorn speaks it, where a request keeps its body and a head has an end."""
+"""HTTP/1.1 as uvicorn speaks it, where requests keep their bodies and nothing goes on for ever."""
+
+import asyncio
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_BYTES = 1 << 16
 """Bytes of a request beside its body that are read before it is refused: its head, its trailers."""
+
+UNREAD_SECONDS = 30
+"""A connection whose client reads nothing of an answer for so long is ended: the rest of the answer
+is held in memory, and no limit on requests sees it."""
 
 
 class Http1Protocol(HttpToolsProtocol):
@@ -16,6 +22,8 @@ class Http1Protocol(HttpToolsProtocol):
     """
 
     _beside = 0
+    _unread = 0
+    _watch: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Read the next bytes of the connection."""
@@ -35,6 +43,42 @@ class Http1Protocol(HttpToolsProtocol):
             self.data_received(head + data[offer.args[0] :])
         if self._beside > HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The request's head has more than {HEAD_BYTES} bytes.")
+
+    def pause_writing(self) -> None:
+        """An answer is larger than what the client has read of it."""
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        """Most of it was read."""
+        super().resume_writing()
+        self._watch_no_more()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection without a request, as far as its last answer was read."""
+        super().timeout_keep_alive_handler()
+        if self._watch is None and self.transport.get_write_buffer_size():
+            self._watch_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what belongs to the connection."""
+        self._watch_no_more()
+        super().connection_lost(exc)
+
+    def _watch_reading(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._watch = self.loop.call_later(UNREAD_SECONDS, self._judge_reading)
+
+    def _judge_reading(self) -> None:
+        if 0 < self._unread <= self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self._watch_reading()
+
+    def _watch_no_more(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
 
     def on_message_begin(self) -> None:
         """Begin a request."""

@@ -45,6 +45,8 @@ class Job:
     submitted: float = field(default_factory=time.perf_counter)
     turn: int = 0
     """The turn at which its next window is due; each of the others is due a turn later."""
+    begun: bool = False
+    """A window of it was in a pass."""
     pooled: int = 0
     """Windows in the pool or in a pass."""
     windows: list[int] = field(default_factory=list)

@@ -63,7 +63,7 @@ class Reader:
     def _encoded(self, job: Job, start: int, end: int) -> Read:
         try:
             pairs = None if job.pairs is None else job.pairs[start:end]
-            encoded = self._classifier.encode(job.texts[start:end], pairs)
+            encoded = self._classifier.encode(job.texts[start:end], pairs, start)
             if self._classifier.long_texts == "reject":
                 self._check_length(encoded, start)
         except Exception as error:  # noqa: BLE001 - belongs to this request alone

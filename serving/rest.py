@@ -11,14 +11,15 @@ from typing import Any
 import orjson
 from kserve import InferResponse
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.rest.server import metrics_handler
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from serving.bodies import Held, body_of
-from serving.errors import ClientGoneError
+from serving.errors import ClientGoneError, InputError
 from serving.metrics import observed
 from serving.openapi import document
 from serving.predictor import LARGE_BYTES, LARGE_TEXTS, Predictor, aside
@@ -66,6 +67,18 @@ class RestRoutes:
         self._check_name(request)
         ready = await self._predictor.healthy()
         return json_answer({"name": self._predictor.name, "ready": ready}, 200 if ready else 503)
+
+    async def metrics(self, request: Request) -> Response:
+        """What Prometheus reads, in the format that it asks for."""
+        accept = request.headers.get("accept", "*/*")
+        try:
+            encode, media_type = choose_encoder(accept)
+        except TypeError:
+            raise InputError(
+                f"the Accept header {accept[:100]!r} has a version that is no number. Send "
+                "Prometheus's own, or none."
+            ) from None
+        return Response(encode(REGISTRY), headers={"content-type": media_type})
 
     async def openapi(self, _: Request) -> Response:
         """What can be asked here, and what is answered."""
@@ -149,7 +162,7 @@ def routes(predictor: Predictor, dataplane: DataPlane) -> list[Route]:
         ("GET", f"{v2}/ready", rest.model_ready),
         ("GET", "/v2/health/live", rest.live),
         ("GET", "/v2/health/ready", rest.ready),
-        ("GET", "/metrics", metrics_handler),
+        ("GET", "/metrics", rest.metrics),
         ("GET", "/", rest.root),
         ("GET", "/openapi.json", rest.openapi),
         ("GET", v1, rest.models),

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -100,9 +101,13 @@ class PredictorServer(ModelServer):
         if self._stopping is not None:
             await self._stopping
         logger.info("stopped")
+        if self._reloading is not None and not self._reloading.done():
+            os._exit(0)  # a load has no end but its own, and nobody is to wait for this one
 
     def _reload(self, predictor: Predictor) -> None:
         """One load at a time; signals during a load mean one more after it, not one each."""
+        if predictor.draining:
+            return
         if self._reloading is not None and not self._reloading.done():
             self._reload_again = True
             return
@@ -110,7 +115,7 @@ class PredictorServer(ModelServer):
 
     async def _load_latest(self, predictor: Predictor) -> None:
         await predictor.reload()
-        while self._reload_again:
+        while self._reload_again and not predictor.draining:
             self._reload_again = False
             await predictor.reload()
 

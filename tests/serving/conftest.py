@@ -147,10 +147,10 @@ def start(tiny_model: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts a server of the test's own on the link `current`, which points to release `one`."""
     started: list[Server] = []
 
-    def starting(*options: str) -> Server:
+    def starting(*options: str, python: tuple[str, ...] = ()) -> Server:
         link = tmp_path / "current"
         link.symlink_to(release(tiny_model, tmp_path / "one", "one"))
-        started.append(Server(link, tmp_path, *options))
+        started.append(Server(link, tmp_path, *options, python=python))
         return started[-1]
 
     yield starting

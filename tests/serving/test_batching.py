@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
+from tokenizers import processors
 from transformers import AutoConfig
 
 from serving.batching import Batcher
 from serving.classifier import Classifier, Floats
-from serving.encoding import MAX_WINDOWS, Encoded
+from serving.encoding import MAX_WINDOWS, Encoded, Encoder
 from serving.errors import InputError, ModelError, OverloadedError
 from serving.reading import POOLED
 from tests.conftest import hotel_rows
@@ -76,6 +78,35 @@ def test_lanes_share_the_work_and_a_lone_pass_takes_all_cores(classifier: Classi
     expected = classifier.logits(classifier.encoder.encode([*short, *long]))
     assert np.allclose(both.result(30).logits, expected.repeat(8, axis=0), atol=1e-5)
     assert sorted(gated.lanes[2:], key=str) == [0, 1]
+    batcher.close()
+
+
+def test_a_request_that_fails_in_both_lanes_is_told_once_and_no_worker_ends(
+    classifier: Classifier,
+) -> None:
+    class Fragile(Lanes):
+        broken = True
+
+        def logits(self, rows: Sequence[Encoded], lane: int | None = None) -> Floats:
+            broken = self.broken
+            found = super().logits(rows, lane)
+            if broken:
+                raise RuntimeError("no memory")
+            return found
+
+    gated = Fragile(classifier)
+    batcher = Batcher(gated, 100)
+    both = batcher.submit(["us"] * 8 + ["a park " * 5] * 8, None)
+    assert gated.entered.acquire(timeout=30)
+    assert gated.entered.acquire(timeout=30)
+    gated.go.release(2)
+    with pytest.raises(RuntimeError, match="no memory"):
+        both.result(30)
+    gated.broken = False
+    gated.go.release(100)
+    for _ in range(20):  # by whichever worker
+        assert len(batcher.submit(["us"], None).result(30).logits) == 1
+    assert batcher.alive
     batcher.close()
 
 
@@ -338,6 +369,21 @@ def test_long_texts_are_refused_where_that_was_asked_for(
     batcher.close()
 
 
+def test_a_text_without_tokens_is_refused_and_named(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokenizers of decoders add none to an empty text's."""
+    tokenizer = copy.deepcopy(classifier.encoder.tokenizer)
+    tokenizer.backend_tokenizer.post_processor = processors.Sequence([])
+    bare = copy.copy(classifier)
+    bare.encoder = Encoder(tokenizer, 24)
+    batcher = Batcher(bare, 100)
+    with pytest.raises(InputError, match=r"text 1 \(counted from 0\) has no tokens"):
+        batcher.submit(["us", ""], None).result(30)
+    assert len(batcher.submit(["us"], None).result(30).logits) == 1
+    batcher.close()
+
+
 def test_windows_of_a_long_text_are_pooled_whatever_else_waits(
     classifier: Classifier, tiny_model: Path
 ) -> None:
@@ -346,12 +392,15 @@ def test_windows_of_a_long_text_are_pooled_whatever_else_waits(
     )
     long = "the room was clean and the staff rude " * 30
     batcher = Batcher(windowed, 100)
+    begun = REGISTRY.get_sample_value("finegate_queue_seconds_count") or 0
     futures = [batcher.submit([text, long], None) for text in TEXTS[:20]]
     expected = windowed.classify([*TEXTS[:20], long])
     for future, scores in zip(futures, expected, strict=False):
         answer = future.result(30)
         assert np.abs(answer.scores - np.stack([scores, expected[-1]])).max() < 1e-6
         assert answer.truncated == [False, False]
+    batcher.submit([long * 8], None).result(30)  # of several passes
+    assert REGISTRY.get_sample_value("finegate_queue_seconds_count") == begun + 21
     batcher.close()
 
 

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from serving import http1
 from serving.http1 import HEAD_BYTES, Http1Protocol
 from tests.serving.conftest import PREDICT, Server
 
@@ -167,3 +168,44 @@ def test_the_server_answers_a_client_that_offers_another_protocol(
             headers = dict(line.rstrip().split(b": ", 1) for line in iter(answer.readline, b"\r\n"))
             predictions = json.loads(answer.read(int(headers[b"content-length"])))["predictions"]
             assert len(predictions) == 1
+
+
+ANSWER = 32 << 20
+"""Bytes that the sockets of both ends do not hold."""
+
+
+async def asked(reads: bool, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The bytes of a large answer that come to a client that reads it slowly, or not at first."""
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a" * ANSWER})
+
+    monkeypatch.setattr(http1, "UNREAD_SECONDS", 0.2)
+    config = uvicorn.Config(application, interface="asgi3", ws="none", log_config=None)
+    state, loop = ServerState(), asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Http1Protocol(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(b"GET / HTTP/1.1\r\nHost: hotels\r\nConnection: close\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    if not reads:
+        while state.connections:  # until the server has ended the connection
+            await asyncio.sleep(0.01)
+    got = 0
+    try:
+        while part := await reader.read(1 << 20):
+            got += len(part)
+            await asyncio.sleep(0.02)  # in all longer than UNREAD_SECONDS
+    except ConnectionResetError:
+        pass
+    writer.close()
+    server.close()
+    return got
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_an_answer_that_nobody_reads_is_not_kept_and_one_that_is_read_slowly_is(
+    reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got = asyncio.run(asyncio.wait_for(asked(reads, monkeypatch), 60))
+    assert got >= ANSWER if reads else got < ANSWER

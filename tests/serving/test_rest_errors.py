@@ -104,3 +104,13 @@ def test_what_is_wrong_with_a_compressed_body_is_said(
 ) -> None:
     answer = server.post(body, PREDICT, **{"content-encoding": encoding})
     assert (answer.status_code, says in answer.json()["error"]) == (status, True), answer.text
+
+
+def test_an_accept_header_that_means_nothing_is_a_400(server: Server) -> None:
+    headers = {"accept": "text/plain; version=abc"}
+    answer = httpx.get(server.url("/metrics"), headers=headers)
+    assert (answer.status_code, "Accept header" in answer.json()["error"]) == (400, True)
+    headers = {"accept": "application/openmetrics-text; version=1.0.0"}
+    answer = httpx.get(server.url("/metrics"), headers=headers)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,24 @@ from serving.__main__ import options
 from tests.serving.conftest import HEAVY, INFER, PREDICT, Server, point, release, until, v2
 
 TEXTS = ["the room was clean", "awful noisy hotel", "好", "a park " * 40]
+
+ENDLESS_LOADS = """
+import gc, runpy, sys, threading
+def imported():
+    from serving import release
+    verify = release.verified_release
+    def verified_release(folder):
+        if folder.name != "one":
+            print("loads for ever", flush=True)
+            threading.Event().wait()
+        return verify(folder)
+    from serving import predictor
+    predictor.verified_release = verified_release
+gc.freeze = imported
+sys.argv = ["serving", *sys.argv[3:]]
+runpy.run_module("serving", run_name="__main__", alter_sys=True)
+"""
+"""A server whose second release is so large that its load has no end."""
 
 
 class Client:
@@ -156,6 +175,20 @@ def ended(folder: Path, *options: str) -> Any:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
+def test_sigterm_in_the_middle_of_a_reload_waits_for_none_and_exits_0(
+    start: Callable[..., Server], tiny_model: Path, tmp_path: Path
+) -> None:
+    server = start(python=("-c", ENDLESS_LOADS))
+    server.wait_for("one")
+    point(server.folder, release(tiny_model, tmp_path / "two", "two"))
+    server.process.send_signal(signal.SIGHUP)
+    until(lambda: "loads for ever" in server.log.read_text(), server.log)
+    assert server.post({"instances": ["us"]}).json()["model_version"] == "one"
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+    assert server.log.read_text().endswith("stopped\n")
+
+
 def test_a_port_in_use_is_told_in_one_paragraph(server: Server, tiny_model: Path) -> None:
     both = (("--http-port", server.port, "0"), ("--http-port", 0, str(server.grpc_port)))
     for option, port, grpc_port in both:
@@ -197,10 +230,17 @@ def test_a_text_that_the_model_cannot_answer_is_a_500_and_the_metrics_say_so(
     server = Server(folder, tmp_path)
     try:
         server.wait_for("unreleased")
-        for path, body in ((PREDICT, {"instances": ["us", "dirty"]}), (INFER, v2(["us", "dirty"]))):
-            answer = server.post(body, path)
-            assert (answer.status_code, "NaN" in answer.json()["error"]) == (500, True)
-        assert server.post({"instances": ["us"]}).status_code == 200
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.connect()
+        connection.auto_open = 0  # a 500 leaves the connection open
+        for path, body, status in (
+            (PREDICT, {"instances": ["us", "dirty"]}, 500),
+            (INFER, v2(["us", "dirty"]), 500),
+            (PREDICT, {"instances": ["us"]}, 200),
+        ):
+            connection.request("POST", path, orjson.dumps(body))
+            answer = connection.getresponse()
+            assert (answer.status, b"NaN" in answer.read()) == (status, status == 500)
         assert server.metric("finegate_requests_total", outcome="failed") == 2
         assert 0 < server.metric("finegate_confidence_sum") <= 1
         assert "dirty" not in server.log.read_text()
