@@ -12,12 +12,15 @@ from transformers import AutoConfig, PretrainedConfig
 
 from serving import huge_pages
 from serving.backends.base import Backend, Inputs
-from serving.encoding import Encoded, Encoder, usable_length
+from serving.encoding import READ_PADDING, Encoded, Encoder
 from serving.errors import InputError
 from serving.passes import Filling, Passes
 from serving.settings import OPENVINO, BackendName, LongTexts, serving_settings
 
 Floats = npt.NDArray[np.float32]
+
+LONGEST_TRIED = 1024
+"""Tokens of a warm-up's longest text: some models take texts for which a node has no memory."""
 
 
 class Classifier:
@@ -30,6 +33,16 @@ class Classifier:
         config: PretrainedConfig,
         long_texts: LongTexts = "truncate",
     ) -> None:
+        """Raises InputError for a model that reads padding behind a backend that records lengths.
+
+        Elsewhere its texts are not padded: those of one length share a pass.
+        """
+        self._reads_padding = config.model_type in READ_PADDING
+        if self._reads_padding and backend.records:
+            raise InputError(
+                f"a {config.model_type} answers by how far a text is padded, so {backend.name} "
+                "would need a recording for each length. Export it with device: cpu."
+            )
         self.encoder = encoder
         self.backend = backend
         self.config = config
@@ -53,7 +66,7 @@ class Classifier:
                 "config.json, the weights and the tokenizer, as save_pretrained() writes it."
             ) from error
         settings = serving_settings(folder)
-        encoder = Encoder.from_folder(folder, usable_length(config))
+        encoder = Encoder.from_folder(folder, config)
         backend = load_backend(settings.backend, folder, threads)
         return cls(encoder, backend, config, settings.long_texts)
 
@@ -96,22 +109,27 @@ class Classifier:
         over the GIL when two threads made them at once.
         """
         [row] = self.encoder.encode(["warm-up " * self.encoder.max_length])
-        longest, step = min(len(row), self.passes.tokens), self.backend.pad_to_multiple_of
+        longest, step = min(len(row), self.passes.tokens), self._multiple
         if self.backend.records:
             self.logits([row.cut(length) for length in range(1, longest + 1, step)])
             return
+        self.logits([row.cut(LONGEST_TRIED)])  # where positions end before the text, it fails here
         full = [row.cut(64)] * (self.passes.tokens // 64)  # for buffers of their full size
         for lane in (None, *range(self.backend.lanes)):
             self.logits(full, lane)
         huge_pages.collapse()
 
+    @property
+    def _multiple(self) -> int:
+        return 1 if self._reads_padding else self.backend.pad_to_multiple_of
+
     def padded(self, row: Encoded) -> int:
         """Tokens of a row after padding, when it is alone."""
-        return self.encoder.padded(row, self.backend.pad_to_multiple_of)
+        return self.encoder.padded(row, self._multiple)
 
     def pad(self, rows: Sequence[Encoded]) -> Inputs:
         """The backend's inputs, each of shape [len(rows), tokens]: the longest row's `padded`."""
-        return self.encoder.pad(rows, self.backend.pad_to_multiple_of)
+        return self.encoder.pad(rows, self._multiple)
 
     def probabilities(self, logits: Floats) -> Floats:
         """Apply the problem's own function to logits [N, C]: the only place where that is done.

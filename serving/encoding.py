@@ -29,14 +29,25 @@ MAX_WINDOWS = 64
 _OFFSET_POSITIONS = frozenset(
     {
         "roberta",
+        "roberta-prelayernorm",
         "xlm-roberta",
         "xlm-roberta-xl",
+        "xmod",
         "camembert",
         "longformer",
         "mpnet",
         "data2vec-text",
+        "ibert",
+        "luke",
+        "lilt",
+        "esm",
     }
 )
+
+_PADDED_LEFT = frozenset({"xlnet"})  # whose head reads the last place, padding or not
+
+READ_PADDING = frozenset({"convbert", "fnet", "mobilebert", "nystromformer", "yoso"})
+"""Model types whose answer depends on padding, since they do not heed the mask everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +63,39 @@ class Encoded:
         return len(self.features["input_ids"])
 
     def cut(self, length: int) -> Encoded:
-        """Its first tokens, as they are."""
-        features = {name: values[:length] for name, values in self.features.items()}
-        return replace(self, features=features)
+        """Its first tokens and its last, by which some heads find a text's end."""
+        return replace(
+            self,
+            features={
+                name: [*values[: min(length, len(values)) - 1], values[-1]]
+                for name, values in self.features.items()
+            },
+        )
 
 
 def usable_length(config: PretrainedConfig) -> int | None:
     """Number of tokens a model has positions for; None when the architecture sets no bound."""
     positions = getattr(config, "max_position_embeddings", None)
-    if positions is None:
+    if positions is None or positions < 0:  # XLNet says -1
         return None
     if config.model_type in _OFFSET_POSITIONS:
         return int(positions) - int(config.pad_token_id or 0) - 1
     return int(positions)
+
+
+def filling(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig | None
+) -> tuple[dict[str, int], bool]:
+    """What rows are padded with, for each input where it is not 0, and whether on their left.
+
+    The model's config decides, not the tokenizer's: heads of decoders find a text's last token by
+    the config's pad_token_id, and models number positions from the left.
+    """
+    pad = getattr(config, "pad_token_id", None)
+    if pad is None or pad < 0:
+        pad = tokenizer.pad_token_id or 0
+    left = getattr(config, "model_type", None) in _PADDED_LEFT
+    return {"input_ids": pad, "token_type_ids": tokenizer.pad_token_type_id}, left
 
 
 TOKENIZER_FILES = (
@@ -81,10 +112,16 @@ UNBOUNDED = 1_000_000
 class Encoder:
     """Tokenizes texts and text pairs, truncates them to `max_length` tokens, and pads batches."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-        """Raises InputError when `max_length` leaves no room for text beside special tokens.
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        config: PretrainedConfig | None = None,
+    ) -> None:
+        """`config` is that of the model, for which rows are padded.
 
-        And when the tokenizer is not a fast one.
+        Raises InputError when `max_length` leaves no room for text beside special tokens, and when
+        the tokenizer is not a fast one.
         """
         if not isinstance(tokenizer, PreTrainedTokenizerFast):
             raise InputError(
@@ -99,14 +136,15 @@ class Encoder:
             )
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._filling, self._left = filling(tokenizer, config)
 
     @classmethod
-    def from_folder(cls, folder: Path, positions: int | None = None) -> Encoder:
-        """Load the tokenizer of a Hugging Face folder.
+    def from_folder(cls, folder: Path, config: PretrainedConfig | None = None) -> Encoder:
+        """Load the tokenizer of a Hugging Face folder, for the model of `config`.
 
         The maximum length is `model_max_length` from the tokenizer's files, and never more than
-        `positions` (see `usable_length`). Raises InputError when the folder has no fast tokenizer
-        or neither number is known.
+        the model has positions for (see `usable_length`). Raises InputError when the folder has no
+        fast tokenizer or neither number is known.
         """
         if not any((folder / name).is_file() for name in TOKENIZER_FILES):
             raise InputError(
@@ -122,13 +160,14 @@ class Encoder:
                 "tokenizer.save_pretrained()."
             ) from error
         # transformers records int(1e30) where it knows no length.
+        positions = None if config is None else usable_length(config)
         length = min(int(tokenizer.model_max_length), positions or UNBOUNDED)
         if length >= UNBOUNDED:
             raise InputError(
                 f"the tokenizer in {folder} records no model_max_length; set it in "
                 "tokenizer_config.json to the length the model was trained with."
             )
-        return cls(tokenizer, length)
+        return cls(tokenizer, length, config)
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> list[Encoded]:
         """Encode `texts` (with `pairs` as second sentences, when given), without padding.
@@ -222,17 +261,11 @@ class Encoder:
     def pad(self, rows: Sequence[Encoded], multiple: int = PAD_TO_MULTIPLE_OF) -> Inputs:
         """Pad encoded texts to the longest of them, and that as `padded`: [len(rows), tokens]."""
         shape = len(rows), max(self.padded(row, multiple) for row in rows)
-        tokenizer = self.tokenizer
-        fill = {
-            "input_ids": tokenizer.pad_token_id or 0,
-            "token_type_ids": tokenizer.pad_token_type_id,
-        }
-        left = tokenizer.padding_side == "left"
         inputs = {}
         for name in rows[0].features:
-            values = np.full(shape, fill.get(name, 0), dtype=np.int64)
+            values = np.full(shape, self._filling.get(name, 0), dtype=np.int64)
             for target, row in zip(values, rows, strict=True):
-                place = slice(shape[1] - len(row), None) if left else slice(len(row))
+                place = slice(shape[1] - len(row), None) if self._left else slice(len(row))
                 target[place] = row.features[name]
             inputs[name] = values
         return inputs

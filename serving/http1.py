@@ -22,6 +22,7 @@ class Http1Protocol(HttpToolsProtocol):
     """
 
     _beside = 0
+    _headed = False
     _unread = 0
     _watch: asyncio.TimerHandle | None = None
 
@@ -82,8 +83,18 @@ class Http1Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin a request."""
-        self._beside = 0
+        self._beside, self._headed = 0, False
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a field of the head; trailers are none of it (RFC 9110, 6.5.1), and nobody asks."""
+        if not self._headed:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._headed = True
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a part of a body."""

@@ -251,8 +251,9 @@ def _inferred() -> dict[str, Any]:
 
 
 def _metrics() -> dict[str, Any]:
-    described = {"description": "Prometheus' text format", "content": {"text/plain": {}}}
-    return {"summary": "Metrics", "responses": {"200": described, **_errors(405, 500)}}
+    formats: dict[str, Any] = {"text/plain": {}, "application/openmetrics-text": {}}
+    described = {"description": "Prometheus' text format, or OpenMetrics", "content": formats}
+    return {"summary": "Metrics", "responses": {"200": described, **_errors(400, 405, 500)}}
 
 
 def _with_names(path: str, item: dict[str, Any], name: str, version: str) -> dict[str, Any]:

@@ -53,9 +53,9 @@ class Loaded:
         except Exception as error:  # transformers raises whatever its readers raise
             raise InputError(
                 f"the model in {folder} cannot be served ({type(error).__name__}: {error}). Give "
-                "a folder with which transformers' pipeline('text-classification') answers two "
-                "texts of different lengths in one batch; a decoder needs pad_token_id in its "
-                "config.json for that."
+                "a folder with which transformers' pipeline('text-classification') answers texts "
+                "of all lengths up to its model_max_length, two of different lengths in one batch; "
+                "a decoder needs pad_token_id in its config.json for that."
             ) from error
         if not np.isfinite(tried).all():
             raise InputError(

@@ -121,7 +121,8 @@ def build(
         problem_type=problem,
     )
     # Rows are padded with it, and decoders find a text's last token by it.
-    config.pad_token_id = tokenizer.pad_token_id
+    if tokenizer.pad_token_id is not None:
+        config.pad_token_id = tokenizer.pad_token_id
     if not any(folder.glob("*.safetensors")):
         config.vocab_size = len(tokenizer)
         for name in ("bos_token_id", "eos_token_id"):

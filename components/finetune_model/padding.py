@@ -5,21 +5,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+from serving.encoding import filling
 
 
 class Padding:
-    """Pads rows to the longest of them, as the tokenizer's own `pad` does.
+    """Pads rows to the longest of them, as the endpoint does.
 
-    That one walks through lists, for which a fast GPU waits in every step.
+    The tokenizer's own `pad` walks through lists, for which a fast GPU waits in every step.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._fill = {
-            "input_ids": tokenizer.pad_token_id or 0,
-            "token_type_ids": tokenizer.pad_token_type_id,
-        }
-        self._left = tokenizer.padding_side == "left"
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+        self._fill, self._left = filling(tokenizer, config)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Inputs with `attention_mask`, int64 [rows, tokens], and `labels` [rows] or [rows, C].

@@ -131,7 +131,7 @@ def build_trainer(
         args=arguments,
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
-        data_collator=Padding(tokenizer),
+        data_collator=Padding(tokenizer, model.config),
         processing_class=tokenizer,
         compute_metrics=lambda given: scores(job.problem, given.predictions, given.label_ids),
         callbacks=callbacks,

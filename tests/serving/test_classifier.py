@@ -74,7 +74,7 @@ def test_warming_up_runs_a_pass_in_each_lane(tiny_model: Path) -> None:
 
     classifier.backend.logits = ran  # type: ignore[method-assign]  # of PyTorch, which has one lane
     classifier.warm_up()
-    assert seen == [None, 0, 1]
+    assert seen == [None, None, 0, 1]
 
 
 def test_softmax_is_applied_once_and_sums_to_one(tiny_model: Path) -> None:

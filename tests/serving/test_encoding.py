@@ -75,8 +75,8 @@ def test_a_text_of_too_many_windows_is_cut_and_says_so(tiny_model: Path) -> None
 
 
 def test_padding_equals_that_of_the_tokenizer(tiny_model: Path) -> None:
-    encoder = Encoder.from_folder(tiny_model)
-    for side in ("right", "left"):
+    for kind, side in (("bert", "right"), ("xlnet", "left")):
+        encoder = Encoder.from_folder(tiny_model, AutoConfig.for_model(kind, pad_token_id=0))
         encoder.tokenizer.padding_side = side
         rows = encoder.encode(["the room", "the room was clean", "us"], ["a", "b", "the park"])
         expected = encoder.tokenizer.pad(
@@ -87,7 +87,8 @@ def test_padding_equals_that_of_the_tokenizer(tiny_model: Path) -> None:
 
 
 def test_positions_bound_the_length_whatever_the_tokenizer_says(tiny_model: Path) -> None:
-    assert Encoder.from_folder(tiny_model, positions=10).max_length == 10
+    config = AutoConfig.for_model("bert", max_position_embeddings=10)
+    assert Encoder.from_folder(tiny_model, config).max_length == 10
 
 
 def test_roberta_cannot_use_all_rows_of_its_position_table() -> None:
@@ -101,14 +102,17 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_length_without_room_for_text_is_refused(tiny_model: Path) -> None:
+    config = AutoConfig.for_model("bert", max_position_embeddings=3)
     with pytest.raises(InputError, match="set max_length above 3"):
-        Encoder.from_folder(tiny_model, positions=3)
+        Encoder.from_folder(tiny_model, config)
 
 
 def test_a_cased_tokenizer_stays_cased(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, "Good", "good"]))
     BertTokenizer(str(tmp_path / "vocab.txt"), do_lower_case=False).save_pretrained(tmp_path)
-    upper, lower = Encoder.from_folder(tmp_path, positions=16).encode(["Good", "good"])
+    upper, lower = Encoder.from_folder(
+        tmp_path, AutoConfig.for_model("bert", max_position_embeddings=16)
+    ).encode(["Good", "good"])
     assert upper.features["input_ids"] != lower.features["input_ids"]
 
 

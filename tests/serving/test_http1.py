@@ -40,6 +40,7 @@ class Connection(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.got: list[tuple[str, bytes]] = []
+        self.headers: list[list[bytes]] = []
         self.written = b""
         self.closed = False
 
@@ -49,6 +50,7 @@ class Connection(asyncio.Transport):
             received = await receive()
             body, more = body + received["body"], received["more_body"]
         self.got.append((scope["path"], body))
+        self.headers.append([name for name, _ in scope["headers"]])
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -102,6 +104,15 @@ def test_requests_with_offers_and_without_share_a_connection() -> None:
     sent = [sized(*OFFERS["h2c"]), chunked(), chunked(*OFFERS["websocket"]), sized()]
     assert asyncio.run(fed(*sent)).got == [(PREDICT, BODY)] * 4
     assert asyncio.run(fed(b"".join(sent))).got == [(PREDICT, BODY)] * 4
+
+
+def test_a_trailer_is_no_header_however_it_comes() -> None:
+    trailer = b"Content-Encoding: gzip\r\n\r\n"
+    start = chunked()[: -len(b"\r\n")]
+    for parts in ([start + trailer], [start, trailer]):
+        connection = asyncio.run(fed(*parts))
+        assert [body for _, body in connection.got] == [BODY]
+        assert connection.headers == [[b"host", b"transfer-encoding"]]
 
 
 def test_an_offer_to_close_is_still_heard() -> None:

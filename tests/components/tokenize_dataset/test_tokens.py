@@ -44,7 +44,9 @@ def test_tokens_are_those_of_serving_and_labels_their_ids(
     tokens = pd.read_parquet(tmp_path / "tokens" / "train.parquet")
     folders.fetch(dataset, tmp_path / "texts")
     texts = pd.read_parquet(tmp_path / "texts" / "train.parquet")
-    expected = Encoder.from_folder(tiny_model, positions=12).encode(texts["text"].tolist())
+    expected = Encoder.from_folder(
+        tiny_model, AutoConfig.for_model("bert", max_position_embeddings=12)
+    ).encode(texts["text"].tolist())
     found = [list(ids) for ids in tokens["input_ids"]]
     assert found == [row.features["input_ids"] for row in expected]
     assert [LABELS[index] for index in tokens["labels"]] == texts["label"].tolist()
