@@ -91,8 +91,11 @@ class RunConfig(BaseModel):
     def arguments(self) -> dict[str, Any]:
         """The pipeline's arguments, as JSON values: only what was set, so defaults stay with
         the steps."""
-        # kfp refuses None inside a structured parameter.
+        # kfp refuses None inside a structured parameter, so a check that is left out is false.
         sections = self.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        for check in ("champion", "serving"):
+            if getattr(self.gate, check) is None:
+                sections["gate"][check] = False
         pods = sections.pop("cluster", {})
         if "gpus" in pods:
             pods["gpus"] = str(pods["gpus"])  # the pipeline's parameter is a Kubernetes quantity

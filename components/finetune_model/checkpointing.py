@@ -61,6 +61,8 @@ class CheckpointingTrainer(ClassifierTrainer):
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write `checkpoint-<step>` whole, then hand it to the upload, which runs beside us."""
         step = self.state.global_step
+        if self.control.should_training_stop:  # by this step's evaluation: the result follows
+            return
         folder = self._work / f"checkpoint-{step}"
         self._refuse_bad_weights(step)
         self._save_optimizer_and_scheduler(str(folder))

@@ -33,6 +33,12 @@ def write_initial(work: Path, job: Job) -> None:
     model = build(work / "base-model", job.labels, tokenizer, job.problem)
     choose_head(model, job.settings)
     freeze(model, job.settings)  # refuses now what would be refused on every process
+    if job.settings.gradient_checkpointing and not model.supports_gradient_checkpointing:
+        raise InputError(
+            f"training.gradient_checkpointing is on, and transformers has none for a "
+            f"{model.config.model_type}. Turn it off; less training.rows_per_device takes less "
+            "memory too."
+        )
     # save_pretrained would write on the first machine alone, whatever it is asked.
     model.config.architectures = [type(model).__name__]
     model.config.dtype = "float32"
@@ -49,15 +55,19 @@ def load_initial(work: Path, settings: TrainingSettings) -> PreTrainedModel:
     if settings.lora is not None:
         from peft import LoraConfig, TaskType, get_peft_model
 
+        head = [name for name, _ in model.named_children() if name != model.base_model_prefix]
         model = get_peft_model(
             model,
             LoraConfig(
-                task_type=TaskType.SEQ_CLS,  # trains the head in full
+                task_type=TaskType.SEQ_CLS,
                 r=settings.lora.rank,
                 lora_alpha=settings.lora.alpha,
                 lora_dropout=settings.lora.dropout,
                 target_modules="all-linear",
+                exclude_modules=rf"({'|'.join(head)})(\..*)?",  # the head is trained in full
+                modules_to_save=[name for name in head if _has_weights(model, name)],
             ),
+            autocast_adapter_dtype=False,  # ZeRO-3 takes weights of one number format alone
         )
         if settings.gradient_checkpointing:
             model.enable_input_require_grads()
@@ -65,6 +75,10 @@ def load_initial(work: Path, settings: TrainingSettings) -> PreTrainedModel:
     # believes it used it, and reports losses and gradients multiplied by processes.
     model.accepts_loss_kwargs = False
     return model  # type: ignore[no-any-return]  # transformers' from_pretrained is untyped
+
+
+def _has_weights(model: nn.Module, name: str) -> bool:
+    return next(model.get_submodule(name).parameters(), None) is not None
 
 
 def read_whole(best: Path, initial: Path) -> PreTrainedModel:

@@ -21,6 +21,10 @@ DRAWS = 4000
 ROW_DRAWS = 400
 """Draws of the metrics that need every row, each of which takes milliseconds."""
 CELLS_A_TURN = 1_000_000
+WORST_ROW = 0.25
+"""Prior mass of a positive row ranked below all others, and of a negative one above them, in an
+area under a curve. With a quarter of a row each, simulated bounds (20 to 917 rows, 5 to 50 %
+positive) are beyond the truth no more often than promised; without, up to seven times as often."""
 
 
 def share_lower(count: float, total: float, confidence: float) -> float:
@@ -106,7 +110,8 @@ def count_draws(confusion: list[list[int]]) -> dict[str, Array]:
 def row_draws(truth: npt.NDArray[Any], probabilities: Array, name: str) -> Array:
     """Draws of a metric that needs every row: log_loss, calibration_error, roc_auc or pr_auc.
 
-    `truth` are label ids [N], `probabilities` [N, C]. Each draw weighs the rows anew.
+    `truth` are label ids [N], `probabilities` [N, C]. Each draw weighs the rows anew; for areas
+    also a positive and a negative row that are ranked as wrongly as can be.
     """
     function: Callable[..., float] = {
         "log_loss": _log_loss,
@@ -116,6 +121,8 @@ def row_draws(truth: npt.NDArray[Any], probabilities: Array, name: str) -> Array
     }[name]
     chance = np.random.default_rng(0)
     weights = chance.standard_exponential((ROW_DRAWS, len(truth)))
+    if name.endswith("_auc"):
+        weights = np.hstack([weights, chance.standard_gamma(WORST_ROW, (ROW_DRAWS, 2))])
     return np.array([function(truth, probabilities, each) for each in weights])
 
 
@@ -135,7 +142,11 @@ def _calibration_error(truth: npt.NDArray[Any], probabilities: Array, weights: A
 def _area(function: Callable[..., float]) -> Callable[..., float]:
     def mean_area(truth: npt.NDArray[Any], probabilities: Array, weights: Array) -> float:
         ids = [i for i in range(probabilities.shape[1]) if 0 < (truth == i).sum() < len(truth)]
-        areas = [function(truth == i, probabilities[:, i], sample_weight=weights) for i in ids]
+        areas = []
+        for i in ids:
+            applies = np.append(truth == i, [True, False])
+            scores = np.append(probabilities[:, i], [-1.0, 2.0])
+            areas.append(function(applies, scores, sample_weight=weights))
         return float(np.mean(areas))
 
     return mean_area

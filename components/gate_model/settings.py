@@ -1,8 +1,8 @@
 """What a candidate must be worth to be promoted."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from components.findings import DataFinding
 from components.label_names import LabelName
@@ -104,7 +104,13 @@ class GateSettings(BaseModel):
     """Largest share of rows with a finding of validate_dataset, such as `{conflicts: 0.02}`."""
     champion: NoRegression | None = NoRegression()
     serving: ServingCheck | None = ServingCheck()
+    """null leaves this check out, as it does `champion`; so does false, since kfp refuses null."""
     allow_label_change: bool = False
     """A candidate with other labels than the champion's cannot be compared with it."""
     approve: Literal["auto", "manual"] = "auto"
     """`manual`: what passes waits until `finegate approve RUN`."""
+
+    @field_validator("champion", "serving", mode="before")
+    @classmethod
+    def _left_out(cls, given: Any) -> Any:
+        return None if given is False else given

@@ -1,10 +1,11 @@
 """Whether the training texts are still like those that the champion learned from.
 
 Three two-sample tests, each with an effect size: rows by label (chi-squared, total variation
-distance), text lengths (Kolmogorov-Smirnov), and vocabulary (a classifier two-sample test,
-Lopez-Paz and Oquab, arXiv:1610.06545: naive Bayes learns to tell the two apart by their words, and
-a Mann-Whitney test says whether it can on texts that it never saw). P-values are corrected by
-Holm's method.
+distance; where rows have several, the least p-value of the labels times their number, and the
+largest difference of a label's share of rows), text lengths (Kolmogorov-Smirnov), and vocabulary
+(a classifier two-sample test, Lopez-Paz and Oquab, arXiv:1610.06545: naive Bayes learns to tell the
+two apart by their words, and a Mann-Whitney test says whether it can on texts that it never saw).
+P-values are corrected by Holm's method.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ from scipy import stats
 from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.naive_bayes import MultinomialNB
 
-from components.problem_types import REGRESSION
+from components.problem_types import MULTI, REGRESSION
 from components.texts import normalized
 from components.validate_dataset.labels import counts
 from components.validate_dataset.settings import DriftSettings
@@ -97,21 +98,33 @@ def _labels(
     mine, champions = counts(ours, problem_type), counts(theirs, problem_type)
     names = sorted({*mine, *champions})
     table = np.array([[side.get(name, 0) for name in names] for side in (mine, champions)])
-    shares = table / table.sum(axis=1, keepdims=True)
+    rows = np.array([[len(ours)], [len(theirs)]])
+    shares = table / rows
     changes = shares[0] - shares[1]
-    p_value = 1.0
-    if len(names) > 1:
-        p_value = float(stats.chi2_contingency(table, correction=False).pvalue)
+    if problem_type == MULTI:  # each label with and without it: they come and go together
+        tables = [np.hstack([table[:, [i]], rows - table[:, [i]]]) for i in range(len(names))]
+        p_value = min(1.0, len(names) * min(map(_contingency, tables), default=1.0))
+        effect = float(np.abs(changes).max(initial=0))
+    else:
+        p_value, effect = _contingency(table), float(np.abs(changes).sum() / 2)
     most = sorted(range(len(names)), key=lambda index: -abs(changes[index]))[:3]
     told = ", ".join(f"{names[i]} {shares[0][i]:.1%} (champion {shares[1][i]:.1%})" for i in most)
     return {
         "name": "label",
         "test": "chi-squared",
         "p_value": p_value,
-        "effect": float(np.abs(changes).sum() / 2),
+        "effect": effect,
         "bound": settings.label,
         "sentence": f"rows by label: {told}",
     }
+
+
+def _contingency(table: npt.NDArray[np.int64]) -> float:
+    """The p-value of a table [2, C], whose columns of nothing tell nothing."""
+    table = table[:, table.any(axis=0)]
+    if table.shape[1] < 2:
+        return 1.0
+    return float(stats.chi2_contingency(table, correction=False).pvalue)
 
 
 def _lengths(ours: pd.DataFrame, theirs: pd.DataFrame, settings: DriftSettings) -> dict[str, Any]:

@@ -21,7 +21,8 @@ def cut(
     `together` numbers the groups that no cut may part: the same hotel, near-duplicates. The cut
     keeps each label's share and depends on nothing but the texts and the seed. When other rows come
     or go a text stays where it is, or moves to the split beside it: from training to test it would
-    flatter the champion, which learned from it.
+    flatter the champion, which learned from it. Only a text that joins its group, and sorts before
+    all of them, can move them farther.
 
     Raises InputError when there is nothing to learn: no rows, a single class, a class too small to
     be in every split, or a label in validation or test that training never saw.
@@ -63,13 +64,16 @@ def cut(
 
 
 def _places(rows: pd.DataFrame, together: "pd.Series[int]", seed: int) -> "pd.Series[int]":
-    """Where each group comes in the draw: by the least hash of its texts, whatever other rows are.
+    """Where each group comes in the draw: by the hash of its first text, whatever other rows are.
 
-    Of the hashes' range test has the beginning, validation what follows and training the rest.
+    Of the hashes' range test has the beginning, validation what follows and training the rest. The
+    least hash of the group's texts would be the less the more texts it has, and test would have
+    the large groups. First is the text that sorts first.
     """
+    firsts = text_keys(rows).groupby(together.loc[rows.index]).min()
     key = f"{seed % 10**16:016d}"
-    hashes = pd.util.hash_array(text_keys(rows).to_numpy(object), hash_key=key)
-    return pd.Series(hashes, index=rows.index).groupby(together.loc[rows.index]).min()
+    hashes = pd.util.hash_array(firsts.to_numpy(object), hash_key=key)
+    return pd.Series(hashes, index=firsts.index)
 
 
 def _draw(

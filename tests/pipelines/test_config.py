@@ -1,10 +1,12 @@
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from components.gate_model.settings import GateSettings
 from components.tracking.settings import MlflowSettings
 from pipelines.config import RunConfig, load
 from pipelines.train_and_promote import train_and_promote
@@ -37,6 +39,15 @@ def test_the_steps_read_back_what_the_config_said(path: Path) -> None:
     again = RunConfig.model_validate({**arguments, "store": config.store})
     for section in ("dataset", "base_model", "validation", "tokenization", "training", "gate"):
         assert getattr(again, section) == getattr(config, section)
+
+
+def test_a_check_that_is_left_out_stays_left_out_in_a_run(written: Path) -> None:
+    config = load(written, ["gate.champion=null", "gate.serving=null"])
+    arguments = json.loads(json.dumps(config.arguments()))
+    assert arguments["gate"] == {"champion": False, "serving": False}  # kfp refuses null
+    assert GateSettings.model_validate(arguments["gate"]) == config.gate
+    assert (config.gate.champion, config.gate.serving) == (None, None)
+    assert "gate" not in load(written).arguments()
 
 
 def test_overrides_reach_deep_and_are_yaml(written: Path) -> None:

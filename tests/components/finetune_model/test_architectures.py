@@ -205,6 +205,31 @@ def test_adapters_are_merged_into_the_weights(store: str, tmp_path: Path) -> Non
             read_whole(best, tmp_path / "work" / "initial")
 
 
+@pytest.mark.parametrize(("model_type", "given"), [
+    ("distilbert", {}),  # whose head has two layers
+    ("llama", {"precision": "bf16", "zero_stage": 3}),
+])  # fmt: skip
+def test_adapters_of_any_head_and_number_format_are_trained(
+    model_type: str, given: dict[str, Any], store: str, tmp_path: Path
+) -> None:
+    folder = trained(store, tmp_path, model_type, epochs=1, lora={"rank": 2}, **given)
+    tensors = load_file(folder / "model.safetensors")
+    initial = load_file(tmp_path / "work" / "initial" / "model.safetensors")
+    changed = {name for name in tensors if not torch.equal(tensors[name], initial[name])}
+    heads = {
+        "distilbert": {"classifier.weight", "pre_classifier.weight"},
+        "llama": {"score.weight"},
+    }
+    assert heads[model_type] <= changed
+
+
+def test_gradient_checkpointing_is_refused_where_transformers_has_none(
+    store: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="transformers has none for a albert"):
+        trained(store, tmp_path, "albert", gradient_checkpointing=True)
+
+
 def loss_of(folder: Path, rows: Path) -> float:
     """The mean loss of a model over tokenized rows, as plain transformers computes it."""
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
@@ -332,4 +357,17 @@ def test_settings_of_classes_are_refused_for_a_regression(
 def test_early_stopping_ends_before_the_epochs_do(store: str, tmp_path: Path) -> None:
     folder = trained(store, tmp_path, "bert", early_stopping=2, evaluations=12, learning_rate=1e-7)
     assert last(folder, "step") < 96
+
+
+def test_early_stopping_leaves_no_checkpoint_from_which_training_would_go_on(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result, "clear", lambda prefix: None)
+    given = {"early_stopping": 2, "evaluations": 12, "learning_rate": 1e-7}
+    folder = trained(store, tmp_path, "bert", checkpoint_minutes=EVERY_STEP, **given)
+    stopped = last(folder, "step")
+    job = Job.read(tmp_path / "work")
+    written = {int(key.split("-")[0]) for key in storage.list_keys(job.checkpoints)}
+    assert written
+    assert max(written) < stopped
     assert AutoConfig.from_pretrained(folder).num_labels == 3

@@ -147,3 +147,26 @@ def test_counted_metrics_are_those_of_scikit_learn() -> None:
     assert found["macro_f1"][0] == pytest.approx(sk.f1_score(truth, predicted, average="macro"))
     balanced = sk.balanced_accuracy_score(truth, predicted)
     assert found["balanced_accuracy"][0] == pytest.approx(balanced)
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "pr_auc"])
+@pytest.mark.parametrize(("rows", "positive"), [(20, 10), (100, 10)])
+def test_the_lower_bound_of_an_area_covers_it_at_the_promised_rate(
+    name: str, rows: int, positive: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.gate_model.bounds.ROW_DRAWS", 100)
+    chance = np.random.default_rng(19)
+
+    def sample(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+        labels = (np.arange(count) < share * count).astype(np.int64)
+        scores = stats.norm.cdf(chance.normal(size=count) + 2.3 * labels)  # an area of 0.95
+        return labels, np.column_stack([1 - scores, scores])
+
+    function = sk.roc_auc_score if name == "roc_auc" else sk.average_precision_score
+    labels, many = sample(200_000, positive / rows)
+    true = np.mean([function(labels == i, many[:, i]) for i in (0, 1)])
+    missed, runs = 0, 60
+    for _ in range(runs):
+        draws = row_draws(*sample(rows, positive / rows), name)
+        missed += bool(np.quantile(draws, 1 - CONFIDENCE) > true)
+    assert missed <= stats.binom(runs, 1 - CONFIDENCE).ppf(0.999), missed

@@ -8,7 +8,8 @@ import pytest
 
 from components import folders, storage
 from components.validate_dataset.dataset import validate
-from components.validate_dataset.settings import ValidationSettings
+from components.validate_dataset.settings import SplitSettings, ValidationSettings
+from components.validate_dataset.splits import cut
 from serving.errors import InputError
 
 Rows = list[tuple[str | None, str | None, str | None]]
@@ -207,3 +208,13 @@ def test_no_usable_row_is_told_where_rows_have_groups_too(store: str, tmp_path: 
     folders.publish(tmp_path, f"{store}/datasets/g", {"fingerprint": "g"})
     with pytest.raises(InputError, match="no usable rows"):
         validate(store, f"{store}/datasets/g", ValidationSettings())
+
+
+def test_large_groups_are_in_every_split_as_often_as_small_ones() -> None:
+    rows = pd.DataFrame({"text": [text(n) for n in range(4000)], "label": ["a", "b"] * 2000})
+    rows["split"] = None
+    groups = pd.Series([n // 10 if n < 2000 else n for n in range(4000)])
+    for seed in range(3):
+        parts = cut(rows, SplitSettings(seed=seed), "single_label_classification", groups)
+        for part in parts.values():
+            assert 0.3 < (part.index < 2000).mean() < 0.7

@@ -73,6 +73,22 @@ def test_a_large_dataset_does_not_cry_wolf_over_a_difference_that_means_nothing(
     assert not found.shifted
 
 
+@pytest.mark.parametrize("labels", [("toxic",), ("toxic", "spam")])
+def test_labels_that_apply_to_fewer_rows_are_a_shift_though_all_of_them_do(
+    labels: tuple[str, ...],
+) -> None:
+    rows = made_up(1000, 0)
+    often, seldom = (
+        rows.assign(label=[list(labels) if row % 10 < tens else [] for row in range(1000)])
+        for tens in (9, 1)
+    )
+    found = shifts(often, seldom, DriftSettings(), "multi_label_classification")[0]
+    assert (found.name, found.shifted, found.effect) == ("label", True, pytest.approx(0.8))
+    assert "toxic 90.0% (champion 10.0%)" in found.sentence
+    same = shifts(often, often, DriftSettings(), "multi_label_classification")[0]
+    assert (same.shifted, same.p_value) == (False, 1.0)
+
+
 def test_numbers_as_labels_are_compared_as_numbers() -> None:
     rows = made_up(400, 0)
     champion = rows.assign(label=np.arange(400) % 10)
