@@ -74,14 +74,30 @@ def record(
     storage.write_json(uri, candidate.model_dump())
 
 
-def judged_last(store: str, count: int) -> list[str]:
-    """The runs whose candidates were judged last, of all models; the newest at the end."""
+def record_approval(store: str, name: str, run: str, by: str) -> None:
+    """List a candidate that waited as accepted; doing it again changes nothing."""
+    uri = f"{candidates_uri(store, name)}/{run}.json"
+    found = storage.read_json(uri)
+    if found is None:  # the gate was killed before it listed the candidate
+        return
+    waiting = Candidate.model_validate(found)
+    if waiting.decision == "waiting":
+        reason = f"{waiting.reason} Approved by {by}."
+        approved = waiting.model_copy(update={"decision": "accepted", "reason": reason})
+        storage.write_json(uri, approved.model_dump())
+
+
+def judged_last(store: str, count: int) -> list[tuple[str, Candidate]]:
+    """The candidates that were judged last, with their models' names; the newest at the end."""
     judged = [
-        (item["LastModified"], key.removesuffix(".json"))
+        (item["LastModified"], name, key)
         for name in storage.list_folders(f"{store}/models")
         for key, item in storage.list_objects(candidates_uri(store, name))
     ]
-    return [run for _, run in sorted(judged)[-count:]]
+    return [
+        (name, Candidate.model_validate(storage.read_json(f"{candidates_uri(store, name)}/{key}")))
+        for _, name, key in sorted(judged)[-count:]
+    ]
 
 
 def single_numbers(metrics: dict[str, Any]) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def start(command: list[str], record: Path, facts: dict[str, Any], env: dict[str
 
 def write_private(path: Path, document: dict[str, Any]) -> None:
     """Write JSON for the owner's eyes, whole or not at all."""
-    partial = path.with_suffix(".partial")
+    partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -81,6 +81,27 @@ def stop(record: Path, *, seconds: float = 30) -> bool:
             process.kill()
             process.wait(5)
     return True
+
+
+@contextlib.contextmanager
+def unwound_by_signals() -> Iterator[None]:
+    """Let SIGHUP and SIGTERM raise SystemExit in the block, so that its `finally` is reached.
+
+    A process in a session of its own outlives the terminal that is closed. For the main thread.
+    """
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+        numbers.append(signal.SIGHUP)
+    before = [signal.signal(number, end) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def wait_until(ready: Callable[[], bool], record: Path, *, what: str, seconds: float) -> None:

@@ -84,6 +84,20 @@ def champion(store: str, name: str) -> Promotion | None:
     return Promotion.model_validate(storage.read_json(events[-1])) if events else None
 
 
+def since(store: str, name: str) -> str:
+    """When the champion's version became champion; '' before the first promotion.
+
+    Later events of the same version, as pins are, do not make it younger.
+    """
+    version = at = ""
+    for uri in reversed(_events(store, name)):
+        event = Promotion.model_validate(storage.read_json(uri))
+        if version not in ("", event.version):
+            break
+        version, at = event.version, event.at
+    return at
+
+
 def _events(store: str, name: str) -> list[str]:
     """Addresses of the events, oldest first."""
     log = f"{model_uri(store, name)}/promotions"

@@ -1,6 +1,7 @@
 """The embedded object store: SeaweedFS on free ports of 127.0.0.1, data under `.finegate/`."""
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -33,8 +34,16 @@ def start(state: Path) -> dict[str, str]:
     """Start the store unless it runs; returns the AWS variables that reach it.
 
     Credentials are generated once and kept in `state/object-store.json`, readable by the owner
-    alone: without credentials the server would be open to every user of the machine.
+    alone: without credentials the server would be open to every user of the machine. Of commands
+    that start it at once one does, and the others wait until it is ready.
     """
+    state.mkdir(parents=True, exist_ok=True)
+    with (state / "object-store.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the store does not inherit it
+        return _started(state)
+
+
+def _started(state: Path) -> dict[str, str]:
     record = _record(state)
     facts = processes.read(record) or {
         "access_key": secrets.token_hex(10),

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from components import candidates, predictor_process, processes, storage
+from components import candidates, predictor_process, processes, promotions
 from components.promote_model.targets.local import home_of, record_of
 from pipelines import object_store
 from pipelines.local import models, use_store
@@ -36,13 +36,12 @@ def show(state: Path, store: str | None, console: Console) -> None:
         if process is not None and known is not None:
             url = predictor_process.predict_url(name, known["port"])
             version = predictor_process.answering_version(name, known["port"]) or "not ready"
-        table.add_row(name, champion.version, str(champion.number), champion.at, url, version)
+        since = promotions.since(address, name)
+        table.add_row(name, champion.version, str(champion.number), since, url, version)
     console.print(table)
     runs = Table("run", "model", "decision", "why")
-    for run in candidates.judged_last(address, RUNS_SHOWN):
-        verdict = storage.read_json(f"{address}/runs/{run}/verdict.json")
-        if verdict is not None:
-            runs.add_row(run, verdict["name"], verdict["decision"], verdict["reason"])
+    for name, judged in candidates.judged_last(address, RUNS_SHOWN):
+        runs.add_row(judged.run, name, judged.decision, judged.reason)
     console.print(runs)
 
 

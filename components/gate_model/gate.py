@@ -63,7 +63,6 @@ def judge(
         decision, reason = decide(checks)
         if decision == "accepted" and settings.approve == "manual":
             decision = "waiting"
-            reason += f" A person must release it: finegate approve {run}."
     verdict = Verdict(
         decision=decision,
         reason=reason,
@@ -81,6 +80,8 @@ def judge(
     scored = folders.existing(champion_evaluation)["metrics"] if champion_evaluation else None
     candidates.record(store, verdict.model_dump(), folders.existing(evaluation)["metrics"], scored)
     say(STEP, f"{decision}: {reason}")
+    if decision == "waiting":
+        say(STEP, f"a person must release it: finegate approve {run}")
     return verdict
 
 

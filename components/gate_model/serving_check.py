@@ -24,7 +24,7 @@ def serving_checks(model: str, evaluation: str, dataset: str, rule: ServingCheck
     Returns a check each of the largest difference in probability, the p99 latency in ms and the
     peak of resident memory in MB.
     """
-    with tempfile.TemporaryDirectory() as scratch:
+    with processes.unwound_by_signals(), tempfile.TemporaryDirectory() as scratch:
         folder, record = Path(scratch) / "model", Path(scratch) / "predictor.json"
         folders.fetch(model, folder, wanted=lambda path: path != "training.jsonl")
         expected = folders.read_table(evaluation, "predictions.parquet")

@@ -4,7 +4,7 @@ import getpass
 from datetime import UTC, datetime
 from typing import Any
 
-from components import storage
+from components import candidates, storage
 from serving.errors import InputError
 
 
@@ -20,10 +20,10 @@ def approve(store: str, run: str) -> None:
             f"run {run} has {found}, so there is nothing to approve. A verdict waits where the "
             "gate says approve: manual and every check passed."
         )
-    storage.create_json(
-        _uri(store, run),
-        {"by": getpass.getuser(), "at": datetime.now(UTC).isoformat(timespec="seconds")},
-    )
+    by = getpass.getuser()
+    said = {"by": by, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    storage.create_json(_uri(store, run), said)
+    candidates.record_approval(store, verdict["name"], run, by)
 
 
 def approved(store: str, run: str) -> bool:

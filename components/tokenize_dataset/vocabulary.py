@@ -43,7 +43,15 @@ def build(
         unk_token=UNKNOWN,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    try:
+        tokenizer.train_from_iterator(texts, trainer)
+    except Exception as error:  # the library raises no other kind
+        if "not large enough to contain all chars" not in str(error):
+            raise
+        raise InputError(
+            f"tokenization.vocabulary.size is {settings.size}, and the training texts have more "
+            "characters than that. Raise it: Chinese texts have some thousands."
+        ) from error
     tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{FIRST} $A {LAST}",
         pair=f"{FIRST} $A {LAST} $B:1 {LAST}:1",

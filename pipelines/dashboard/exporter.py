@@ -75,7 +75,7 @@ class StoreCollector(Collector):
             return
         name, event = model.name, model.champion.event
         found.champion.add_metric([name, event.version, event.action], 1)
-        found.since.add_metric([name], _timestamp(event.at))
+        found.since.add_metric([name], _timestamp(model.champion.since))
         found.promotions.add_metric([name], event.number)
         ended = {entry.name for entry in self._reader.entries(f"models/{name}/rollouts")}
         done = not event.rolls_out or f"{event.number:06d}.json" in ended
@@ -116,7 +116,7 @@ class _Found:
         )
         self.since = GaugeMetricFamily(
             "finegate_champion_timestamp_seconds",
-            "When the promotion log's newest event was written.",
+            "When the champion's version became champion.",
             labels=["model"],
         )
         self.promotions = GaugeMetricFamily(

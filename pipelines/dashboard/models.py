@@ -42,6 +42,8 @@ class Champion:
     """The newest event of a model's log and its version's metrics on its own test rows."""
 
     event: Promotion
+    since: str
+    """When its version became champion: pins of it make it no younger."""
     metrics: dict[str, Any]
     labels: list[str]
 
@@ -117,9 +119,20 @@ def _champion(reader: Reader, name: str, events: list[Entry]) -> Champion | None
         return None
     content = reader.unchanging(f"models/{name}/{event.version}/{RELEASE}")
     release = _parsed(content, _Release)
+    since = _since(reader, events, event)
     if release is None:
-        return Champion(event, {}, [])
-    return Champion(event, release.metrics, release.labels)
+        return Champion(event, since, {}, [])
+    return Champion(event, since, release.metrics, release.labels)
+
+
+def _since(reader: Reader, events: list[Entry], newest: Promotion) -> str:
+    since = newest.at
+    for entry in reversed(events[:-1]):
+        [event] = _read(reader, [entry], Promotion)
+        if isinstance(event, Unreadable) or event.version != newest.version:
+            break
+        since = event.at
+    return since
 
 
 def _numbered(reader: Reader, path: str) -> list[Entry]:

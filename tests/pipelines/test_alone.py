@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components import promotions, storage
+from components import candidates, promotions, storage
 from components.promote_model.promotion import RolledBackError
 from pipelines.local import raise_if_rolled_back
 from pipelines.status import stop_all
@@ -132,6 +132,15 @@ def test_a_verdict_that_waits_is_promoted_once_a_person_approves(home: Path, sto
     champion = promotions.champion(store, "m")
     assert champion is not None
     assert champion.run == found[1]
+    [(_, listed)] = candidates.judged_last(store, 5)
+    assert listed.decision == "accepted"
+    assert "Approved by" in listed.reason
+    for reason in (listed.reason, champion.reason):
+        assert "finegate approve" not in reason
+    at = promotions.since(store, "m")
+    assert finegate(home, store, "pin", "m", *config).returncode == 0
+    assert finegate(home, store, "unpin", "m").returncode == 0
+    assert promotions.since(store, "m") == at
 
 
 def test_a_run_whose_candidate_went_back_is_told_from_one_that_failed(store: str) -> None:

@@ -2,14 +2,19 @@
 
 import json
 import shutil
+import signal
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from components import folders, promotions, storage
+from components.evaluate_model.evaluation import evaluate
 from components.gate_model import verdict as verdict_module
 from components.gate_model.robustness import REWRITES, robustness_checks
 from components.gate_model.settings import Robustness, SliceRule
@@ -152,11 +157,13 @@ def test_rows_that_the_champion_learned_from_do_not_count_for_it(
     assert again.checks == verdict.checks
 
 
-def test_a_verdict_can_wait_for_a_person(store: str, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_verdict_can_wait_for_a_person(
+    store: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model, dataset = published(store, tiny_model, "a1"), rows_for(store, tmp_path)
     verdict = judged(store, model, dataset, "r1", approve="manual")
     assert verdict.decision == "waiting"
-    assert "finegate approve r1" in verdict.reason
+    assert "finegate approve r1" in capsys.readouterr().out
     assert promote(store, "m", "r1", LOG_ONLY) == ""
     assert promotions.champion(store, "m") is None
     for _ in range(2):
@@ -259,3 +266,28 @@ def test_long_texts_that_the_endpoint_rejects_are_scored_and_not_asked(
     folders.publish(rows, f"{store}/validated/l", {**facts, "fingerprint": "l"})
     with pytest.raises(InputError, match="all 20 test rows are longer than the 24 tokens"):
         judged(store, model, f"{store}/validated/l", "r2")
+
+
+SERVING_CHECK = """
+import sys
+from components.gate_model.serving_check import serving_checks
+from components.gate_model.settings import ServingCheck
+serving_checks(*sys.argv[1:], ServingCheck(rows=1))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_is_closed_leaves_no_predictor_behind(
+    number: signal.Signals, store: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    model, dataset = published(store, tiny_model, "a1"), rows_for(store, tmp_path)
+    evaluation = evaluate(store, model, dataset, "m").candidate
+    checking = psutil.Popen([sys.executable, "-c", SERVING_CHECK, model, evaluation, dataset])
+    deadline = time.monotonic() + 60
+    while not (predictors := checking.children()):
+        assert checking.is_running()
+        assert time.monotonic() < deadline
+    checking.send_signal(number)
+    assert checking.wait(60) == 128 + number
+    _, alive = psutil.wait_procs(predictors, timeout=60)
+    assert alive == []

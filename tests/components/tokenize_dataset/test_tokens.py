@@ -141,3 +141,9 @@ def test_texts_of_another_language_are_refused_though_no_text_is_mostly_unknown(
         return
     with pytest.raises(InputError, match=told):
         tokenize(store, dataset, base_model, TokenizationSettings(max_length=24))
+
+
+def test_a_vocabulary_smaller_than_the_alphabet_is_refused_with_the_remedy() -> None:
+    texts = [chr(0x4E00 + place) * 3 for place in range(400)]
+    with pytest.raises(InputError, match=r"vocabulary\.size is 100, .* have more characters"):
+        build(texts, VocabularySettings(size=100), AutoConfig.for_model("bert"))
