@@ -12,8 +12,9 @@ from transformers import AutoConfig, PretrainedConfig
 
 from serving import huge_pages
 from serving.backends.base import Backend, Inputs
-from serving.encoding import READ_PADDING, Encoded, Encoder
+from serving.encoding import Encoded, Encoder
 from serving.errors import InputError
+from serving.families import READ_PADDING
 from serving.passes import Filling, Passes
 from serving.settings import OPENVINO, BackendName, LongTexts, serving_settings
 

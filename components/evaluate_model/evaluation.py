@@ -39,9 +39,10 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
     """Write `evaluations/<fingerprint>/` with the metrics in its manifest; returns its address.
 
     predictions.parquet has the columns row, file, label, predicted (names; lists of them with
-    several labels a row; numbers for a regression) and probabilities (float32 list in the order
-    of the manifest's `labels`). golden.json has GOLDEN_ROWS texts with their probabilities, which
-    an endpoint must answer. Scores with `serving.Classifier`, the one that the endpoint wraps.
+    several labels a row; numbers for a regression), probabilities (float32 list in the order of
+    the manifest's `labels`) and refused (the endpoint rejects the text as too long). golden.json
+    has GOLDEN_ROWS texts with their probabilities, which an endpoint must answer. Scores with
+    `serving.Classifier`, the one that the endpoint wraps.
     """
     rows_manifest = folders.existing(dataset)
     identity = fingerprint(
@@ -50,6 +51,7 @@ def evaluate_one(store: str, manifest: folders.Manifest, model: str, dataset: st
             "components.evaluate_model",
             "serving.classifier",
             "serving.encoding",
+            "serving.families",
             "serving.reference",
         ],
         libraries=["openvino", "scikit-learn", "tokenizers", "torch", "transformers"],

@@ -25,7 +25,12 @@ def export(store: str, model: str, dataset: str, settings: ExportSettings) -> st
             "dataset": rows["fingerprint"],
             "settings": settings.model_dump(),
         },
-        code=["components.export_model", "serving.backends", "serving.encoding"],
+        code=[
+            "components.export_model",
+            "serving.backends",
+            "serving.encoding",
+            "serving.families",
+        ],
         libraries=["nncf", "openvino", "torch", "transformers"],
     )
     uri = f"{store}/exported/{identity}"

@@ -62,7 +62,7 @@ def plan(store: str, tokenized: str, base_model: str, settings: TrainingSettings
             "base_model": base["fingerprint"],
             "settings": settings.identity(),
         },
-        code=["components.finetune_model"],
+        code=["components.finetune_model", "serving.families"],
         libraries=["accelerate", "deepspeed", "peft", "torch", "transformers"],
     )
     return Job(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from serving.encoding import filling
+from serving.families import filling
 
 
 class Padding:

@@ -47,7 +47,12 @@ def tokenize(
             "base_model": model["fingerprint"],
             "settings": settings.model_dump(),
         },
-        code=["components.findings", "components.tokenize_dataset", "serving.encoding"],
+        code=[
+            "components.findings",
+            "components.tokenize_dataset",
+            "serving.encoding",
+            "serving.families",
+        ],
         libraries=["pyarrow", "tokenizers", "transformers"],
     )
     uri = f"{store}/tokenized/{identity}"
@@ -183,7 +188,8 @@ def encoder_for(model: Path, train: Path, settings: TokenizationSettings) -> "En
     from transformers import AutoConfig, AutoTokenizer
 
     from components.tokenize_dataset.vocabulary import build, check_reload
-    from serving.encoding import TOKENIZER_FILES, Encoder, usable_length
+    from serving.encoding import TOKENIZER_FILES, Encoder
+    from serving.families import usable_length
 
     config = AutoConfig.from_pretrained(str(model), local_files_only=True)
     longest = usable_length(config)

@@ -11,8 +11,9 @@ from transformers import (
 )
 
 from serving.classifier import Classifier
-from serving.encoding import MAX_WINDOWS, Encoder, usable_length
+from serving.encoding import MAX_WINDOWS, Encoder
 from serving.errors import InputError
+from serving.families import usable_length
 
 # Padding comes second, where RoBERTa has it.
 SPECIAL = ["[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]"]
